@@ -1,0 +1,1 @@
+//! The custom resource: data only.

@@ -1,0 +1,1 @@
+//! The shell around the core: watch, reconcile, credentials, status, events.

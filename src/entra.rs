@@ -1,0 +1,1 @@
+//! Tokens: the grant, its client authentication and caching.

@@ -1,0 +1,1 @@
+//! The Fabric REST client: two calls, wire types, classification, the quota gate.

@@ -1,0 +1,3 @@
+//! Parses the command line and hands over; the only file that may end the process.
+
+fn main() {}
