@@ -2,7 +2,9 @@
 //!
 //! Data only: nothing here does I/O, reads a clock or imports another room.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt;
 
 pub mod conditions;
@@ -16,20 +18,24 @@ pub use v1alpha1::{
 
 /// The CustomResourceDefinition that the operator needs, as `crds/` holds it.
 ///
-/// Use this instead of the derived [`CustomResourceExt::crd`], which lets `status` be null: the
-/// rule that guards `spec.credentials` looks into the old status, and evaluating it on a null one
-/// would fail every later edit of that object.
+/// Use this instead of the derived [`CustomResourceExt::crd`], which differs in two ways. It lets
+/// `status` be null: the rule that guards `spec.credentials` looks into the old status, and
+/// evaluating it on a null one would fail every later edit of that object. And it keeps the line
+/// breaks of the source in every description, which `kubectl explain` then shows.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = FabricJobCancellation::crd();
     for version in &mut crd.spec.versions {
-        let status = version
+        let root = version
             .schema
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
-            .and_then(|root| root.properties.as_mut())
+            .expect("the derived version has a schema");
+        root.properties
+            .as_mut()
             .and_then(|properties| properties.get_mut("status"))
-            .expect("the derived schema describes the status");
-        status.nullable = None;
+            .expect("the derived schema describes the status")
+            .nullable = None;
+        flow_descriptions(root);
     }
     crd
 }
@@ -44,6 +50,27 @@ pub fn crd_yaml() -> String {
     yaml.truncate(yaml.trim_end().len());
     yaml.push('\n');
     yaml
+}
+
+/// Joins the lines of each paragraph, so that the reader's terminal decides where lines end.
+fn flow_descriptions(schema: &mut JSONSchemaProps) {
+    if let Some(text) = &mut schema.description {
+        let paragraphs: Vec<_> = text
+            .split("\n\n")
+            .map(|paragraph| paragraph.replace('\n', " "))
+            .collect();
+        *text = paragraphs.join("\n\n");
+    }
+    for property in schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+    {
+        flow_descriptions(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        flow_descriptions(items);
+    }
 }
 
 /// Turns `60.0` into `60`: the API types hold bounds as floating point numbers, and a diff in a
