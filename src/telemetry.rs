@@ -1,1 +1,8 @@
 //! Logs, metrics and probes.
+
+pub mod logs;
+pub mod metrics;
+pub mod probes;
+
+pub use metrics::Metrics;
+pub use probes::Readiness;
