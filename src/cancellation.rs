@@ -31,14 +31,15 @@ mod step;
 
 use jiff::Timestamp;
 
-pub use facts::{Conditions, Facts, Identity, LastError, Value, Verdict, Wish, whole_second};
+pub use facts::{
+    Conditions, Facts, Identity, LastError, Value, Verdict, Wish, later, whole_second,
+};
 pub use job::{Job, JobFailure, JobInstance, JobStatus};
 pub use observation::{Observation, Refusal, ServiceError, Source, Throttle};
 pub use reason::Reason;
 pub use report::invalid_spec;
 pub use step::Step;
 
-use facts::later;
 use memory::{Attempt, Memory, Trouble};
 
 /// One cancellation: what the resource says, and what this process knows of it.
@@ -244,6 +245,12 @@ impl Cancellation {
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.current.accepted_time.is_some()
+    }
+
+    /// Whether Fabric said that the job was over before a request was accepted.
+    #[must_use]
+    pub fn is_already_completed(&self) -> bool {
+        self.memory.already_completed
     }
 
     /// What the author wants.

@@ -1,1 +1,301 @@
-//! The shell around the core: watch, reconcile, credentials, status, events.
+//! The shell around the core: watch, visit, credentials, status, events.
+//!
+//! One visit does at most one step and one write, on the newer of the watch's cache and this
+//! process's own last answer for that uid (`known`). Its resourceVersion guards the write, so no
+//! read of the resource is needed and a late event changes nothing.
+
+mod clock;
+mod credentials;
+mod events;
+mod known;
+mod kubernetes;
+mod schema;
+mod secret;
+mod status;
+mod store;
+mod visit;
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
+use kube::runtime::reflector::Store as Cache;
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{FabricJobCancellation, FabricJobCancellationSpec};
+use crate::entra::EntraClient;
+use crate::fabric::{FabricClient, Gate};
+use crate::telemetry::metrics::ReconcileResult;
+use crate::telemetry::{Metrics, Readiness};
+
+pub use clock::{Alignment, Clock};
+
+use credentials::Credentials;
+use events::Events;
+use known::Known;
+use kubernetes::CallError;
+use store::Store;
+use visit::VisitError;
+
+type Watched = DeserializeGuard<FabricJobCancellation>;
+
+/// How often a cluster that is not ready for the operator is asked again.
+const START_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the controller is told about its work.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The one namespace to watch; `None` for all.
+    pub namespace: Option<String>,
+    /// How many resources are worked on at once.
+    pub concurrency: u16,
+    /// How long the work in hand may take after the shutdown began.
+    pub shutdown_grace: Duration,
+}
+
+/// What the controller works with.
+pub struct Services {
+    /// The Kubernetes API. Built-in retries must be off: a repeated write could meet itself.
+    pub client: Client,
+    /// Fabric.
+    pub fabric: FabricClient,
+    /// Entra.
+    pub entra: EntraClient,
+    /// The clock.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+}
+
+/// Why the controller ended although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The watch ended.
+    #[error("the watch of FabricJobCancellations ended unexpectedly")]
+    WatchEnded,
+    /// Work was still going on when the grace was over.
+    #[error(
+        "work was still going on {} s after the shutdown began; requests without a record are \
+         looked at after the next start", .0.as_secs()
+    )]
+    StillBusy(Duration),
+}
+
+/// Everything that a visit needs.
+struct Context {
+    client: Client,
+    fabric: FabricClient,
+    gate: Gate,
+    credentials: Credentials,
+    store: Store,
+    events: Events,
+    known: Known,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    cache: Cache<Watched>,
+}
+
+/// Watches and works until `shutdown`, then finishes what lies between request and record.
+///
+/// # Errors
+/// [`RunError`] when it ends for another reason, or does not end in time.
+pub async fn run(
+    settings: Settings,
+    services: Services,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let Services {
+        client,
+        fabric,
+        entra,
+        clock,
+        metrics,
+        readiness,
+    } = services;
+    tokio::select! {
+        () = wait_until_startable(&client, &clock, &readiness) => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    let api: Api<Watched> = match &settings.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let controller = Controller::new(api, watcher::Config::default().any_semantic())
+        .with_config(ControllerConfig::default().concurrency(settings.concurrency))
+        .graceful_shutdown_on(shutdown.clone().cancelled_owned());
+    let cache = controller.store();
+    let context = Arc::new(Context {
+        credentials: Credentials::new(client.clone(), entra, clock.clone(), metrics.clone()),
+        store: Store::new(client.clone(), metrics.clone()),
+        events: Events::new(client.clone()),
+        client,
+        fabric,
+        gate: Gate::new(),
+        known: Known::default(),
+        clock,
+        metrics,
+        shutdown: shutdown.clone(),
+        cache: cache.clone(),
+    });
+    let visits = controller
+        .run(reconcile, |_, error, _| match *error {}, context)
+        .for_each(|result| async move {
+            match result {
+                Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
+                Err(error) => tracing::warn!(%error, "the watch failed; it is tried again"),
+            }
+        });
+    let ready = async {
+        if cache.wait_until_ready().await.is_ok() {
+            tracing::info!("watching FabricJobCancellations");
+            readiness.ready();
+        }
+        std::future::pending::<()>().await;
+    };
+    let grace = async {
+        shutdown.cancelled().await;
+        readiness.not_ready("shutting down");
+        pause(settings.shutdown_grace).await;
+    };
+    tokio::select! {
+        () = visits => {
+            if shutdown.is_cancelled() { Ok(()) } else { Err(RunError::WatchEnded) }
+        }
+        () = ready => unreachable!("it waits for ever"),
+        () = grace => Err(RunError::StillBusy(settings.shutdown_grace)),
+    }
+}
+
+/// Waits until the API server answers and knows the custom resource as this binary does.
+async fn wait_until_startable(client: &Client, clock: &Clock, readiness: &Readiness) {
+    let mut said = String::new();
+    loop {
+        let problem = match schema::check(client).await {
+            Ok(()) => match align(client, clock, true).await {
+                Ok(()) => break,
+                Err(error) => schema::SchemaProblem::Unreachable(error).to_string(),
+            },
+            Err(problem) => problem.to_string(),
+        };
+        if problem != said {
+            tracing::error!("not ready: {problem}");
+            said.clone_from(&problem);
+        }
+        readiness.not_ready(problem);
+        pause(START_INTERVAL).await;
+    }
+    readiness.not_ready("reading the FabricJobCancellations");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "before the queue exists and after it is closed, nothing else can wait"
+)]
+async fn pause(wait: Duration) {
+    tokio::time::sleep(wait).await;
+}
+
+/// The spec of a resource whose spec cannot be read: only its metadata is used.
+fn nothing() -> FabricJobCancellationSpec {
+    FabricJobCancellationSpec::new("", "", "")
+}
+
+/// Compares this node's clock with the API server's.
+async fn align(client: &Client, clock: &Clock, forward: bool) -> Result<(), CallError> {
+    if let Some(date) = schema::date(client).await? {
+        match clock.align(date, forward) {
+            Alignment::Agrees => {}
+            Alignment::Corrected(ahead) | Alignment::Behind(ahead) => tracing::warn!(
+                seconds_ahead = ahead.as_secs(),
+                "this node's clock differs from the API server's, which is followed; \
+                 synchronise the node's clock (NTP)"
+            ),
+        }
+    }
+    Ok(())
+}
+
+impl Context {
+    async fn compare_clocks(&self, forward: bool) -> Result<(), CallError> {
+        align(&self.client, &self.clock, forward).await
+    }
+
+    fn action(&self, at: Option<Timestamp>) -> (Action, ReconcileResult) {
+        match at {
+            Some(at) => (
+                Action::requeue(self.clock.until(at)),
+                ReconcileResult::RequeueAfter,
+            ),
+            None => (Action::await_change(), ReconcileResult::Success),
+        }
+    }
+}
+
+async fn work(
+    ctx: Arc<Context>,
+    resource: Arc<FabricJobCancellation>,
+    problem: Option<String>,
+) -> Result<Option<Timestamp>, VisitError> {
+    match problem {
+        None => visit::visit(&ctx, resource).await,
+        Some(problem) => visit::invalid(&ctx, &resource, &problem).await,
+    }
+}
+
+/// One visit, with whatever goes wrong kept to this one object.
+async fn reconcile(
+    watched: Arc<Watched>,
+    ctx: Arc<Context>,
+) -> Result<Action, std::convert::Infallible> {
+    let _running = ctx.metrics.reconcile_started();
+    let existing = ctx.cache.len();
+    ctx.known.prune(existing, || {
+        let uids = ctx.cache.state().into_iter().filter_map(|o| o.uid());
+        uids.collect::<HashSet<_>>()
+    });
+    let resource = match &watched.0 {
+        Ok(resource) => Arc::new(resource.clone()),
+        Err(invalid) => {
+            let mut shown = FabricJobCancellation::new("", nothing());
+            shown.metadata = invalid.metadata.clone();
+            Arc::new(shown)
+        }
+    };
+    let problem = watched
+        .0
+        .as_ref()
+        .err()
+        .map(|invalid| invalid.error.clone());
+    let work = work(Arc::clone(&ctx), Arc::clone(&resource), problem).boxed();
+    let failure = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(at)) => {
+            let (action, result) = ctx.action(at);
+            ctx.metrics.reconciled(result);
+            return Ok(action);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => {
+            ctx.metrics.reconcile_panicked();
+            "panicked; this is a bug, please report it with the lines above".to_owned()
+        }
+    };
+    tracing::warn!(
+        namespace = resource.namespace().unwrap_or_default(),
+        name = resource.name_any(),
+        failure,
+        "trying again"
+    );
+    ctx.metrics.reconciled(ReconcileResult::Error);
+    let at = visit::pause_after_failure(&ctx, &resource);
+    Ok(ctx.action(Some(at)).0)
+}

@@ -103,6 +103,8 @@ pub struct JobFailure {
     pub code: String,
     /// Fabric's text, cut and cleaned of control characters.
     pub message: Option<String>,
+    /// Fabric's id of the request that failed.
+    pub request_id: Option<String>,
 }
 
 /// Failure codes that Fabric was seen to report for a second or two on a healthy, fresh

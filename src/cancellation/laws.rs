@@ -79,6 +79,7 @@ fn suspicious() -> Observation {
     job.failure = Some(JobFailure {
         code: "NotFound".into(),
         message: None,
+        request_id: None,
     });
     Observation::JobSeen {
         job,

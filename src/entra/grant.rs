@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -104,8 +105,10 @@ fn request(authority: &Authority, scope: &str, credential: &Credential) -> Reque
 async fn send(transport: &Transport, request: Request<Bytes>) -> Result<Answer, Failure> {
     let response = transport.clone().oneshot(request).await.map_err(failure)?;
     let (head, body) = response.into_parts();
+    // Boxed: the compiler cannot prove that a future over boxed errors may cross threads.
     let body = Limited::new(body, MAX_BODY_BYTES)
         .collect()
+        .boxed()
         .await
         .map_err(failure)?
         .to_bytes();

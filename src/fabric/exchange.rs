@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri, response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -75,8 +76,9 @@ pub(super) async fn send(
         let response = transport.clone().oneshot(request).await.map_err(failure)?;
         let (parts, body) = response.into_parts();
         head = Some(parts);
-        let body = Limited::new(body, MAX_BODY_BYTES);
-        Ok(body.collect().await.map_err(failure)?.to_bytes())
+        // Boxed: the compiler cannot prove that a future over boxed errors may cross threads.
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().boxed();
+        Ok(body.await.map_err(failure)?.to_bytes())
     };
     let body = match tokio::time::timeout(deadline, whole).await {
         Ok(body) => body,

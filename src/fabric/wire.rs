@@ -177,6 +177,7 @@ fn failure(value: Option<&Value>) -> Option<JobFailure> {
     Some(JobFailure {
         code: code.unwrap_or_default(),
         message,
+        request_id: string(object, "requestId"),
     })
 }
 
