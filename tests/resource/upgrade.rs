@@ -24,7 +24,9 @@ async fn an_object_of_an_older_crd_can_be_applied_again_after_new_defaults_came(
     let fields = spec["properties"]
         .as_object_mut()
         .expect("the spec has fields");
-    fields.retain(|_, schema| schema.get("default").is_none());
+    fields
+        .retain(|name, schema| schema.get("default").is_none() || name == "activeDeadlineSeconds");
+    fields["activeDeadlineSeconds"]["default"] = json!(600);
 
     plane
         .install_crd(&old.to_string())
@@ -36,24 +38,22 @@ async fn an_object_of_an_older_crd_can_be_applied_again_after_new_defaults_came(
         .expect("the manifest is valid");
     let accepted = r#"{"status":{"acceptedTime":"2026-11-23T10:00:00Z"}}"#;
     let name = format!("fabricjobcancellations.{GROUP}/x");
-    kubectl(
-        plane,
-        &[
-            "patch",
-            &name,
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            accepted,
-        ],
-    )
-    .await;
+    let patch = [
+        "patch",
+        &name,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        accepted,
+    ];
+    kubectl(plane, &patch, None).await;
     let before = read(plane, &name).await;
     assert_eq!(
         before["spec"].get("suspend"),
         None,
         "the old CRD knows no suspend"
     );
+    assert_eq!(before["spec"]["activeDeadlineSeconds"], 600);
 
     plane
         .install_crd(&new.to_string())
@@ -63,22 +63,34 @@ async fn an_object_of_an_older_crd_can_be_applied_again_after_new_defaults_came(
         .apply(&manifest("runner"))
         .await
         .expect("the same manifest stays appliable");
-    let after = read(plane, &name).await;
+    let applied = read(plane, &name).await;
     assert_eq!(
-        after["spec"]["suspend"], false,
-        "the new defaults are there"
+        applied["spec"]["suspend"], false,
+        "the new field has its default"
     );
-    assert_eq!(after["metadata"]["generation"], 1, "and they are no edit");
+    assert_eq!(
+        applied["spec"]["activeDeadlineSeconds"], 600,
+        "what was written stays"
+    );
+    assert_eq!(
+        applied["metadata"]["generation"], 1,
+        "a new default is no edit"
+    );
+
+    // Argo CD's Replace=true does this. It writes the new defaults over the old ones, which a rule
+    // on the whole spec would refuse.
+    kubectl(plane, &["replace", "-f", "-"], Some(&manifest("runner"))).await;
+    assert_eq!(
+        read(plane, &name).await["spec"]["activeDeadlineSeconds"],
+        3600
+    );
+
     let refused = plane
         .apply(&manifest("other"))
         .await
         .expect_err("credentials stay fixed");
-    assert!(
-        refused
-            .to_string()
-            .contains("field is immutable once Fabric has accepted"),
-        "{refused}"
-    );
+    let says = "field is immutable once Fabric has accepted";
+    assert!(refused.to_string().contains(says), "{refused}");
 }
 
 fn crd() -> Value {
@@ -109,12 +121,14 @@ fn manifest(account: &str) -> String {
 }
 
 async fn read(plane: &ControlPlane, name: &str) -> Value {
-    let json = kubectl(plane, &["get", name, "-o", "json"]).await;
+    let json = kubectl(plane, &["get", name, "-o", "json"], None).await;
     serde_json::from_str(&json).expect("kubectl prints JSON")
 }
 
-async fn kubectl(plane: &ControlPlane, arguments: &[&str]) -> String {
-    let output = plane.run_kubectl(arguments).await.expect("kubectl runs");
+async fn kubectl(plane: &ControlPlane, arguments: &[&str], stdin: Option<&str>) -> String {
+    let mut command = plane.kubectl();
+    command.args(arguments);
+    let output = plane.run(command, stdin).await.expect("kubectl runs");
     assert!(output.is_success(), "kubectl {arguments:?}: {output:?}");
     output.stdout
 }
