@@ -38,6 +38,10 @@ pub fn tests(suite: Suite) -> Suite {
             "a_condition_left_out_is_removed",
             a_condition_left_out_is_removed,
         )
+        .test(
+            "a_condition_added_later_takes_its_place_in_the_order",
+            a_condition_added_later_takes_its_place,
+        )
         .test("a_field_left_out_is_removed", a_field_left_out_is_removed)
         .test(
             "a_condition_of_another_manager_stays",
@@ -153,6 +157,35 @@ async fn a_condition_left_out_is_removed(plane: &ControlPlane) {
         .await
         .expect("the second write is taken");
     assert_eq!(types(&second), [conditions::READY]);
+}
+
+/// kstatus walks the list in order, so the stored order must be ours.
+async fn a_condition_added_later_takes_its_place(plane: &ControlPlane) {
+    let api = api(plane).await;
+    let object = created(&api, "order").await;
+    let mut working = status(1);
+    for type_ in [
+        conditions::RECONCILING,
+        conditions::ACCEPTED,
+        conditions::CANCELLED,
+    ] {
+        set(&mut working, type_, conditions::Status::Unknown);
+    }
+    let first = apply(&api, &object, &working)
+        .await
+        .expect("the first write is taken");
+    conditions::remove(&mut working.conditions, conditions::RECONCILING);
+    set(&mut working, conditions::STALLED, conditions::Status::True);
+    let second = apply(&api, &first, &working)
+        .await
+        .expect("the second write is taken");
+    let expected = [
+        conditions::READY,
+        conditions::STALLED,
+        conditions::ACCEPTED,
+        conditions::CANCELLED,
+    ];
+    assert_eq!(types(&second), expected);
 }
 
 async fn a_field_left_out_is_removed(plane: &ControlPlane) {
