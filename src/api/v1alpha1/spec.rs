@@ -150,13 +150,13 @@ pub struct FabricJobCancellationSpec {
     #[schemars(range(min = 60, max = 604_800))]
     pub active_deadline_seconds: i32,
 
-    /// Delete this resource this many seconds after `status.completionTime`; 0 deletes it at once.
-    /// Left out: it is kept for ever, as a record.
+    /// Delete this resource this many seconds after `status.completionTime`: from 0 (at once) to
+    /// 2147483647. Left out: it is kept for ever, as a record.
     ///
     /// Ignored for objects that Flux, Argo CD or Helm own, because those tools would create them
     /// again (hooks excepted); an Event CleanupSkipped says so. Can be changed at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i32", range(min = 0))]
+    #[schemars(with = "i32", range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
 
     /// Hold back: no new cancel request is sent while this is true. Default false.

@@ -1,0 +1,120 @@
+//! A test binary whose tests share one control plane.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::error::Error;
+use crate::plane::ControlPlane;
+
+/// Tests that share one control plane: started by the first test that runs, ended before the process ends.
+///
+/// For a test target with `harness = false`. It understands what `cargo test` and nextest pass
+/// (filters, `--list`, `--exact`, `--test-threads`). When no control plane can be had, the tests are
+/// reported as ignored and the reason is told loudly; with `REQUIRE_CONTROL_PLANE=1` they fail.
+///
+/// ```no_run
+/// use control_plane::{ControlPlane, Suite};
+///
+/// fn main() -> std::process::ExitCode {
+///     Suite::new().test("the_default_namespace_exists", the_default_namespace_exists).run()
+/// }
+///
+/// async fn the_default_namespace_exists(plane: &ControlPlane) {
+///     assert!(plane.run_kubectl(&["get", "namespace", "default"]).await.unwrap().is_success());
+/// }
+/// ```
+#[derive(Default)]
+#[must_use = "a suite does nothing until it is run"]
+pub struct Suite {
+    plane: Arc<Plane>,
+    trials: Vec<Trial>,
+    one_at_a_time: bool,
+}
+
+#[derive(Default)]
+struct Plane(OnceLock<Result<ControlPlane, Error>>);
+
+impl Suite {
+    /// A suite without tests.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For suites whose tests kill or pause what the others need.
+    pub fn one_at_a_time(mut self) -> Self {
+        self.one_at_a_time = true;
+        self
+    }
+
+    /// Adds a test, which fails by a panic. It has a tokio runtime of its own.
+    pub fn test(
+        mut self,
+        name: &str,
+        test: impl for<'a> AsyncFn(&'a ControlPlane) + Send + 'static,
+    ) -> Self {
+        let plane = Arc::clone(&self.plane);
+        self.trials.push(Trial::ignorable_test(name, move || {
+            let runtime = runtime();
+            match plane
+                .0
+                .get_or_init(|| runtime.block_on(ControlPlane::start()))
+            {
+                Ok(plane) => {
+                    runtime.block_on(test(plane));
+                    Ok(Completion::Completed)
+                }
+                Err(Error::Unavailable(reason)) if !is_required() => {
+                    Ok(Completion::ignored_with(reason))
+                }
+                Err(error) => Err(Failed::from(with_sources(error))),
+            }
+        }));
+        self
+    }
+
+    /// Runs the tests that the command line asks for, ends the control plane, and returns the exit code.
+    pub fn run(self) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        if self.one_at_a_time {
+            arguments.test_threads = Some(1);
+        }
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        if let Some(Err(Error::Unavailable(reason))) = self.plane.0.get()
+            && !is_required()
+        {
+            eprintln!(
+                "\n!!! SKIPPED {} tests, there is no control plane: {reason}\n!!! {REQUIRE}=1 makes this a failure.\n",
+                conclusion.num_ignored
+            );
+        }
+        conclusion.exit_code()
+    }
+}
+
+/// An error and everything below it, in one line each.
+fn with_sources(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str(&format!("\n  because: {inner}"));
+        source = inner.source();
+    }
+    text
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be built")
+}
+
+/// CI sets it: a run that tested nothing must not look like a success.
+fn is_required() -> bool {
+    std::env::var_os(REQUIRE).is_some_and(|value| value == "1")
+}
+
+const REQUIRE: &str = "REQUIRE_CONTROL_PLANE";
