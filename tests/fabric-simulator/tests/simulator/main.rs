@@ -1,0 +1,4 @@
+//! The simulator as its users meet it.
+
+mod behaviour;
+mod client;
