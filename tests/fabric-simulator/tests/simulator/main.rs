@@ -2,3 +2,6 @@
 
 mod behaviour;
 mod client;
+mod contract;
+mod in_memory;
+mod process;
