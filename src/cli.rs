@@ -1,1 +1,3 @@
 //! Flags and environment to a configuration; subcommands.
+
+pub mod outbound;

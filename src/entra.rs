@@ -178,33 +178,28 @@ impl EntraClient {
         credential: &Credential,
         now: Timestamp,
     ) -> Result<AccessToken, TokenError> {
-        let inner = &self.inner;
-        let exchange = || {
-            grant::exchange(
+        let inner = &*self.inner;
+        // The exchange has the limit too, so that its timeout is a result that is shared:
+        // otherwise those who wait would ask one after the other.
+        let exchange = || async {
+            let exchange = grant::exchange(
                 &inner.transport,
                 &inner.authority,
                 &inner.scope,
                 credential,
                 now,
-            )
+            );
+            tokio::time::timeout(inner.deadline, exchange)
+                .await
+                .unwrap_or_else(|_| Err(inner.timed_out()))
         };
-        match tokio::time::timeout(
-            inner.deadline,
-            inner.cache.get_or_exchange(credential, now, exchange),
-        )
-        .await
-        {
+        let shared = inner.cache.get_or_exchange(credential, now, exchange);
+        match tokio::time::timeout(inner.deadline, shared).await {
             Ok(result) => result,
             Err(_) => inner
                 .cache
                 .usable(credential, now)
-                .ok_or_else(|| TokenError::Unavailable {
-                    code: "Timeout".to_owned(),
-                    message: format!("{}: no complete answer in time", inner.authority),
-                    retry_after: None,
-                    http_status: None,
-                    correlation_id: None,
-                }),
+                .ok_or_else(|| inner.timed_out()),
         }
     }
 
@@ -212,6 +207,18 @@ impl EntraClient {
     /// A newer token of the same credential is not touched.
     pub fn reject(&self, token: &AccessToken) {
         self.inner.cache.reject(token);
+    }
+}
+
+impl Inner {
+    fn timed_out(&self) -> TokenError {
+        TokenError::Unavailable {
+            code: "Timeout".to_owned(),
+            message: format!("{}: no complete answer in time", self.authority),
+            retry_after: None,
+            http_status: None,
+            correlation_id: None,
+        }
     }
 }
 
@@ -223,3 +230,6 @@ impl fmt::Debug for EntraClient {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

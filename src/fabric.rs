@@ -102,3 +102,9 @@ impl FabricClient {
         asked.classify(&exchange::send(&self.transport, request, self.deadline).await)
     }
 }
+
+#[cfg(test)]
+mod bench;
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,11 @@ impl Cache {
         Arc::clone(slots.entry(key).or_default())
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        lock(&self.slots).len()
+    }
+
     fn key(&self, credential: &Credential) -> Key {
         let proof = match &credential.proof {
             Proof::ClientSecret(secret) => self.hasher.hash_one(("secret", secret.expose_secret())),

@@ -122,17 +122,31 @@ async fn send(transport: &Transport, request: Request<Bytes>) -> Result<Answer, 
 /// Names a failure of the transport, as Fabric's client does for its own.
 #[expect(clippy::needless_pass_by_value, reason = "used as `map_err(failure)`")]
 fn failure(error: tower::BoxError) -> Failure {
-    if error.is::<LengthLimitError>() {
-        return Failure {
-            code: "BodyTooLarge",
-            message: format!("the answer is larger than {MAX_BODY_BYTES} bytes"),
-        };
-    }
-    let Some(error) = error.downcast_ref::<io::Error>() else {
-        return Failure {
-            code: "ConnectionFailed",
-            message: "the connection failed".to_owned(),
-        };
+    let mut causes = std::iter::successors(
+        Some(error.as_ref() as &(dyn std::error::Error + 'static)),
+        |error| error.source(),
+    );
+    // The outermost one that says something, as a layer may have wrapped it.
+    let said = causes.find_map(|cause| {
+        if cause.is::<LengthLimitError>() {
+            return Some(None);
+        }
+        cause.downcast_ref::<io::Error>().map(Some)
+    });
+    let error = match said {
+        Some(Some(error)) => error,
+        Some(None) => {
+            return Failure {
+                code: "BodyTooLarge",
+                message: format!("the answer is larger than {MAX_BODY_BYTES} bytes"),
+            };
+        }
+        None => {
+            return Failure {
+                code: "ConnectionFailed",
+                message: "the connection failed".to_owned(),
+            };
+        }
     };
     let code = match error.kind() {
         ErrorKind::TimedOut => "Timeout",

@@ -433,3 +433,6 @@ fn log(call: Call, job: &JobInstance, seen: &Observation, request_id: Option<&st
         "Fabric did not do what was asked"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,3 +240,6 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
         .and_then(|by| time.checked_add(by).ok())
         .unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

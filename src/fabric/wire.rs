@@ -208,3 +208,38 @@ fn time(object: &Map<String, Value>, key: &str) -> Option<Timestamp> {
     // Year 1 is .NET's way to say that there is no time.
     (time.to_zoned(TimeZone::UTC).year() > 1).then_some(time)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Option<Timestamp> {
+        let body = json!({ "t": text });
+        time(body.as_object().unwrap(), "t")
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_time_or_none(text in ".{0,80}|[0-9TZ:.+ -]{0,40}") {
+            read(&text);
+        }
+
+        #[test]
+        fn a_time_is_utc_whatever_its_digits_and_zone(
+            nanos in 0..253_402_300_799_000_000_000_i128,
+            digits in 0..=9_usize,
+            suffix in prop::sample::select(vec!["", "Z", "+00:00"]),
+        ) {
+            let time = Timestamp::from_nanosecond(nanos).unwrap();
+            let scale = 10_i128.pow(9 - u32::try_from(digits).unwrap());
+            let expected = Timestamp::from_nanosecond(nanos / scale * scale).unwrap();
+            let seconds = time.strftime("%Y-%m-%dT%H:%M:%S");
+            let fraction = &format!("{:09}", nanos % 1_000_000_000)[..digits];
+            let dot = if digits > 0 { "." } else { "" };
+            prop_assert_eq!(read(&format!("{seconds}{dot}{fraction}{suffix}")), Some(expected));
+        }
+    }
+}

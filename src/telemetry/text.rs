@@ -68,3 +68,45 @@ fn carries_token(line: &str) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_becomes_one_clean_line() {
+        for (raw, expected) in [
+            ("plain", "plain"),
+            ("  two\r\n lines\t ", "two lines"),
+            ("bell\u{7} and \u{1b}[31mred", "bell and [31mred"),
+            ("a\u{202e}b\u{200b}c\u{feff}", "abc"),
+            ("\u{0}", ""),
+        ] {
+            assert_eq!(clean(raw, MESSAGE), expected);
+        }
+        assert_eq!(clean_some(" \n", MESSAGE), None);
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_character_and_not_inside_one() {
+        assert_eq!(clean(&"é".repeat(300), 256), "é".repeat(256));
+        assert_eq!(clean("abc", 3), "abc");
+        assert_eq!(clean("abcd", 3), "abc");
+    }
+
+    #[test]
+    fn a_text_with_a_token_is_withheld_even_where_it_would_be_cut() {
+        for raw in [
+            "Bearer abcdefghijklmnop",
+            "header was: bearer\nabcdefghijklmnop",
+            "eyJ0eXAiOiJKV1QiLCJhbGciOi",
+            &format!("{} eyJ0eXAiOiJKV1QiLCJhbGciOi", "x".repeat(250)),
+            "eyJ0eXAi\u{0}OiJKV1QiLCJhbGciOi",
+        ] {
+            assert_eq!(clean(raw, MESSAGE), WITHHELD, "{raw}");
+        }
+        for raw in ["the bearer token is missing", "eyJ", "Bearer realm=x"] {
+            assert_eq!(clean(raw, MESSAGE), raw);
+        }
+    }
+}
