@@ -3,9 +3,322 @@
 //! No I/O, no clock, no async, no randomness, no logging: the time is an argument, news comes
 //! in as an [`Observation`], and the answer is a value. The shell around it (`controller`)
 //! carries out at most one effect per answer.
+//!
+//! ```text
+//!             intent stored            accepted            an end is seen
+//!  unsent ──────────────► in flight ─────────────► accepted ─────────────► ended
+//!    ▲  ▲                  │  │  │                    │  ▲ ten minutes, still running:
+//!    │  └── refused ───────┘  │  └─ already over ─► looks only  a new attempt, twice at most
+//!    └── a look: still runs ◄─ unknown
+//! ```
+//!
+//! The laws (checked exhaustively in `laws.rs`): the same question has the same answer; no
+//! request before its not-before time and no wait past the deadline; a request only directly
+//! after its intent was stored; accepted is never forgotten; a stored end never changes; a
+//! server's `Retry-After` is never shortened; an unknown status costs looks, never a verdict.
 
+mod facts;
 mod job;
+#[cfg(test)]
+mod laws;
+mod learn;
+mod memory;
 mod observation;
+pub mod policy;
+mod reason;
+mod report;
+mod step;
 
+use jiff::Timestamp;
+
+pub use facts::{Conditions, Facts, Identity, LastError, Value, Verdict, Wish, whole_second};
 pub use job::{Job, JobFailure, JobInstance, JobStatus};
 pub use observation::{Observation, Refusal, ServiceError, Source, Throttle};
+pub use reason::Reason;
+pub use report::invalid_spec;
+pub use step::Step;
+
+use facts::later;
+use memory::{Attempt, Memory, Trouble};
+
+/// One cancellation: what the resource says, and what this process knows of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cancellation {
+    wish: Wish,
+    /// As the API server last showed it.
+    stored: Facts,
+    /// As it should read: `stored` and what was learned since.
+    current: Facts,
+    memory: Memory,
+}
+
+impl Cancellation {
+    /// A cancellation that this process sees for the first time: all it knows is what is stored.
+    #[must_use]
+    pub fn new(wish: Wish, stored: Facts, now: Timestamp) -> Self {
+        let memory = Memory::of(&stored, now);
+        let current = stored.clone();
+        Self {
+            wish,
+            stored,
+            current,
+            memory,
+        }
+        .settled()
+    }
+
+    /// The same cancellation after the API server showed a newer edition of the resource. Facts
+    /// that could not be stored yet are kept.
+    #[must_use]
+    pub fn refresh(mut self, wish: Wish, stored: Facts, now: Timestamp) -> Self {
+        if wish.generation != self.wish.generation {
+            // The author acted: try again at once, however slowly it was tried before.
+            self.memory.retry_at = self.memory.missing_since.and(self.memory.retry_at);
+            self.memory.failures = 0;
+        }
+        self.wish = wish;
+        if stored.completion_time.is_some() {
+            self.current = stored.clone();
+        } else if stored.attempts != self.memory.attempt_number {
+            // Somebody else's intent, or ours whose answer was lost: unresolved.
+            let unstored = self.current;
+            self.memory = Memory::of(&stored, now);
+            self.current = stored.clone();
+            if unstored.accepted_time.is_some() && stored.accepted_time.is_none() {
+                self.current.accepted_time = unstored.accepted_time;
+                self.current.location = unstored.location;
+                self.current.request_id = unstored.request_id;
+            }
+        } else if self.current.accepted_time.is_none() && stored.accepted_time.is_some() {
+            self.current = stored.clone();
+        }
+        self.stored = stored;
+        if self.memory.attempt == Attempt::InFlight {
+            // A run that ended without its answer.
+            self.memory.attempt = Memory::of(&self.current, now).attempt;
+        }
+        self.settled()
+    }
+
+    /// What must be stored before the next cancel request may be sent: attempt, time, identity.
+    #[must_use]
+    pub fn intent(&self, identity: Identity, now: Timestamp) -> Facts {
+        let mut next = self.clone();
+        if next.identity_was_the_trouble() {
+            next.memory.trouble = None;
+        }
+        next.current.attempts += 1;
+        next.current.request_time = Some(whole_second(now));
+        next.current.identity = Some(identity);
+        if matches!(next.memory.attempt, Attempt::Unknown { .. }) {
+            next.memory.answer_lost = true;
+        }
+        next.to_store(now)
+    }
+
+    /// The intent is stored: exactly one request may follow.
+    #[must_use]
+    pub fn intent_stored(mut self, wish: Wish, stored: Facts) -> Self {
+        if self.identity_was_the_trouble() {
+            self.memory.trouble = None;
+        }
+        self.memory.attempt_number = stored.attempts;
+        self.memory.attempt = Attempt::InFlight;
+        self.memory.running_looks = 0;
+        self.wish = wish;
+        self.current = stored.clone();
+        self.stored = stored;
+        self
+    }
+
+    /// What this write stored, as the API server showed it.
+    #[must_use]
+    pub fn written(mut self, wish: Wish, stored: Facts) -> Self {
+        self.wish = wish;
+        self.current = stored.clone();
+        self.stored = stored;
+        self
+    }
+
+    /// What should be stored now, if that is worth a write: a new fact, a new reason, a new
+    /// generation. Nothing is written while a cancellation merely waits.
+    #[must_use]
+    pub fn due_write(&self, now: Timestamp) -> Option<Facts> {
+        if self.wish.deleting {
+            return None;
+        }
+        let generation = Some(self.wish.generation);
+        if self.stored.completion_time.is_some() {
+            return (self.stored.observed_generation != generation).then(|| Facts {
+                observed_generation: generation,
+                ..self.stored.clone()
+            });
+        }
+        let want = self.to_store(now);
+        let due = match &self.stored.conditions {
+            // A first write that only says "nothing yet" waits for the intent.
+            None => {
+                want.conditions.as_ref().map(|c| c.ready.reason) != Some(Reason::Pending)
+                    || now >= later(self.memory.first_seen, policy::SHOW_TROUBLE_AFTER)
+            }
+            Some(stored) => {
+                Some(stored) != want.conditions.as_ref()
+                    || self.stored.observed_generation != generation
+                    || self.stored.completion_time != want.completion_time
+                    || self.stored.accepted_time != want.accepted_time
+                    || status_of(&self.stored) != status_of(&want)
+                    || self.new_error_is_due(&want, now)
+            }
+        };
+        due.then_some(want)
+    }
+
+    /// The facts as they should be stored at `now`.
+    fn to_store(&self, now: Timestamp) -> Facts {
+        let mut facts = self.current.clone();
+        facts.observed_generation = Some(self.wish.generation);
+        facts.not_before = self.current.not_before.max(self.memory.not_before);
+        let conditions = self.conditions(now);
+        match conditions.ready.reason {
+            Reason::Queued => {}
+            Reason::Suspended if facts.attempts == 0 => facts.start_time = None,
+            Reason::Suspended => {}
+            _ => facts.start_time = facts.start_time.or(Some(whole_second(now))),
+        }
+        facts.conditions = Some(conditions);
+        facts
+    }
+
+    fn new_error_is_due(&self, want: &Facts, now: Timestamp) -> bool {
+        let code = |facts: &Facts| {
+            facts
+                .last_error
+                .as_ref()
+                .map(|last| last.error.code.clone())
+        };
+        let shown = want.conditions.as_ref().map(|c| c.ready.reason);
+        let trouble = self.memory.trouble.as_ref().map(|trouble| trouble.reason);
+        trouble.is_some()
+            && shown == trouble
+            && code(&self.stored) != code(want)
+            && self
+                .stored
+                .last_error
+                .as_ref()
+                .is_none_or(|last| now >= later(last.time, policy::ERROR_INTERVAL))
+    }
+
+    fn identity_was_the_trouble(&self) -> bool {
+        self.memory.trouble.as_ref().is_some_and(|trouble| {
+            matches!(
+                trouble.reason,
+                Reason::ResolvingCredentials
+                    | Reason::EntraUnavailable
+                    | Reason::CredentialsNotFound
+                    | Reason::CredentialsInvalid
+                    | Reason::IdentityNotAllowed
+                    | Reason::WorkspaceNotAllowed
+            )
+        })
+    }
+
+    /// An accepted request stands, whatever became of later ones; a suspended resource that
+    /// never asked has no clock.
+    fn settled(mut self) -> Self {
+        if self.is_accepted() && self.memory.attempt != Attempt::InFlight {
+            self.memory.attempt = Attempt::Answered;
+        }
+        if self.wish.suspend && self.current.attempts == 0 && !self.is_over() {
+            self.current.start_time = None;
+        }
+        self
+    }
+
+    /// Whether it ended, stored or not.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.current.completion_time.is_some()
+    }
+
+    /// Whether Fabric accepted a request, stored or not.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.current.accepted_time.is_some()
+    }
+
+    /// What the author wants.
+    #[must_use]
+    pub fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    /// The facts as the API server last showed them.
+    #[must_use]
+    pub fn stored(&self) -> &Facts {
+        &self.stored
+    }
+
+    /// The facts as they should read.
+    #[must_use]
+    pub fn current(&self) -> &Facts {
+        &self.current
+    }
+}
+
+fn status_of(facts: &Facts) -> Option<&JobStatus> {
+    facts.job.as_ref().map(|job| &job.status)
+}
+
+impl Memory {
+    /// What can be told from stored facts alone.
+    fn of(stored: &Facts, now: Timestamp) -> Self {
+        let conditions = stored.conditions.as_ref();
+        let ready = conditions.map(|c| c.ready.reason);
+        let accepted = stored.accepted_time.is_some();
+        let already_completed = !accepted
+            && conditions.is_some_and(|c| c.cancelled.reason == Reason::WaitingForCancellation);
+        let answer_lost = conditions.is_some_and(|c| c.accepted.reason == Reason::AnswerLost);
+        let began = stored.last_error.as_ref().map_or(now, |last| last.time);
+        let attempt = if stored.attempts == 0 {
+            Attempt::Idle
+        } else if accepted || already_completed {
+            Attempt::Answered
+        } else {
+            let sent = stored.request_time.unwrap_or(now);
+            Attempt::Unknown {
+                // Clamped: a stored time ahead of this clock must not keep us away for longer.
+                look_from: later(sent, policy::UNKNOWN_GRACE)
+                    .min(later(now, policy::UNKNOWN_GRACE)),
+            }
+        };
+        let trouble = conditions.and_then(|c| {
+            let reason = c.ready.reason;
+            let lasts = reason.is_passing_trouble()
+                || reason.needs_a_person()
+                || reason == Reason::JobNotFound;
+            lasts.then(|| Trouble {
+                reason,
+                advice: Some(c.ready.message.clone()),
+                since: began,
+            })
+        });
+        Self {
+            first_seen: now,
+            attempt_number: stored.attempts,
+            attempt,
+            answer_lost,
+            already_completed,
+            not_before: None,
+            retry_at: None,
+            failures: 0,
+            trouble,
+            running_looks: 0,
+            suspicious_looks: 0,
+            // Stored times are cut to the second: a second more keeps the looks a minute apart.
+            missing_since: (ready == Some(Reason::JobNotFound))
+                .then(|| later(began, std::time::Duration::from_secs(1))),
+            looked_at: None,
+            preflighted: stored.job.is_some(),
+        }
+    }
+}

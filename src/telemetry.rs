@@ -3,6 +3,7 @@
 pub mod logs;
 pub mod metrics;
 pub mod probes;
+pub(crate) mod text;
 
 pub use metrics::Metrics;
 pub use probes::Readiness;

@@ -1,0 +1,276 @@
+//! What was learned: one observation in, a new value out.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    Cancellation,
+    facts::{LastError, later, next_whole_second, whole_second},
+    job::{Job, JobStatus},
+    memory::{Attempt, Trouble},
+    observation::{Observation, Refusal, ServiceError, Source},
+    policy::{
+        BACKOFF, ERROR_INTERVAL, NOT_FOUND_APART, SLOW_RETRY, SUSPICIOUS_LOOKS, backoff, hint,
+        throttle,
+    },
+    reason::Reason,
+};
+
+impl Cancellation {
+    /// What the cancellation has become by what was seen at `now`.
+    #[must_use]
+    pub fn record(mut self, seen: Observation, now: Timestamp) -> Self {
+        if self.is_over() {
+            return self;
+        }
+        match seen {
+            Observation::Accepted {
+                location,
+                retry_after,
+                request_id,
+            } => {
+                self.succeeded();
+                self.memory.attempt = Attempt::Answered;
+                self.memory.running_looks = 0;
+                self.keep_away(hint(retry_after), now);
+                if self.current.accepted_time.is_none() {
+                    self.current.accepted_time = Some(whole_second(now));
+                    self.current.location = location;
+                    self.current.request_id = request_id;
+                }
+            }
+            Observation::AlreadyCompleted { retry_after } => {
+                self.succeeded();
+                self.memory.attempt = Attempt::Answered;
+                self.memory.already_completed = true;
+                if let Some(asked) = retry_after.filter(|asked| !asked.is_zero()) {
+                    self.keep_away(asked, now);
+                }
+            }
+            Observation::JobSeen { job, retry_after } => self.job_seen(job, retry_after, now),
+            Observation::Throttled {
+                retry_after, error, ..
+            } => {
+                self.attempt_did_nothing();
+                let wait = throttle(retry_after, &self.wish.job, self.memory.failures);
+                self.keep_away(wait, now);
+                self.memory.failures += 1;
+                self.in_trouble(Reason::Throttled, None, Some(error), now);
+            }
+            Observation::Refused {
+                refusal,
+                retry_after,
+                error,
+                advice,
+            } => {
+                if let Some(asked) = retry_after {
+                    self.keep_away(asked, now);
+                }
+                self.refused(refusal, error, advice, now);
+            }
+            Observation::Unknown { retry_after, error } => {
+                if self.memory.attempt == Attempt::InFlight {
+                    self.memory.attempt = if self.is_accepted() {
+                        Attempt::Answered
+                    } else {
+                        Attempt::Unknown { look_from: now }
+                    };
+                }
+                self.failed(retry_after, now);
+                self.in_trouble(Reason::FabricUnavailable, None, Some(error), now);
+            }
+            Observation::Inconclusive {
+                from,
+                retry_after,
+                error,
+            } => {
+                self.attempt_did_nothing();
+                self.failed(retry_after, now);
+                let reason = match from {
+                    Source::Fabric => Reason::FabricUnavailable,
+                    Source::Entra => Reason::EntraUnavailable,
+                    Source::Kubernetes => Reason::ResolvingCredentials,
+                };
+                self.in_trouble(reason, None, Some(error), now);
+            }
+            Observation::Held { until } => {
+                self.attempt_did_nothing();
+                self.memory.retry_at = Some(until);
+                self.in_trouble(Reason::Throttled, None, None, now);
+            }
+            Observation::DeadlinePassed => self.end(Reason::DeadlineExceeded, now),
+        }
+        self
+    }
+
+    /// The request of the stored intent was not sent after all.
+    #[must_use]
+    pub fn not_sent(mut self) -> Self {
+        self.attempt_did_nothing();
+        self
+    }
+
+    fn job_seen(&mut self, job: Job, retry_after: Option<Duration>, now: Timestamp) {
+        self.succeeded();
+        self.memory.looked_at = Some(now);
+        self.memory.missing_since = None;
+        self.memory.suspicious_looks = if job.is_suspicious() {
+            self.memory.suspicious_looks + 1
+        } else {
+            0
+        };
+        let believed = !job.is_suspicious() || self.memory.suspicious_looks >= SUSPICIOUS_LOOKS;
+        let over = job.status.is_terminal() && believed;
+        let status = job.status.clone();
+        // Details may change from look to look; only a new status is news.
+        if over || self.current.job.as_ref().map(|job| &job.status) != Some(&job.status) {
+            self.current.job = Some(job);
+        }
+        self.keep_away(hint(retry_after), now);
+        if self.current.attempts == 0 {
+            self.memory.preflighted = true;
+        } else if over {
+            self.end(self.reason_of_end(&status), now);
+        } else if believed {
+            if matches!(
+                self.memory.attempt,
+                Attempt::Unknown { .. } | Attempt::InFlight
+            ) {
+                // The request had no visible effect; the next attempt may be made.
+                self.memory.attempt = Attempt::Idle;
+                self.memory.answer_lost = true;
+            }
+            self.memory.running_looks += 1;
+        }
+    }
+
+    fn reason_of_end(&self, status: &JobStatus) -> Reason {
+        let may_be_ours = self.is_accepted()
+            || self.memory.answer_lost
+            || matches!(
+                self.memory.attempt,
+                Attempt::Unknown { .. } | Attempt::InFlight
+            );
+        match status {
+            JobStatus::Cancelled if may_be_ours => Reason::JobCancelled,
+            JobStatus::Cancelled => Reason::JobAlreadyCancelled,
+            _ if self.is_accepted() => Reason::JobEndedOtherwise,
+            _ => Reason::JobAlreadyFinished,
+        }
+    }
+
+    fn refused(
+        &mut self,
+        refusal: Refusal,
+        error: ServiceError,
+        advice: Option<String>,
+        now: Timestamp,
+    ) {
+        let asked_to_cancel = self.memory.attempt == Attempt::InFlight;
+        self.attempt_did_nothing();
+        let not_found = matches!(refusal, Refusal::JobNotFound | Refusal::TargetNotFound);
+        if not_found && self.memory.already_completed {
+            // Fabric said that the job is over and no longer shows how it ended.
+            self.in_trouble(Reason::JobNotFound, None, Some(error), now);
+            self.end(Reason::JobAlreadyFinished, now);
+            return;
+        }
+        match refusal {
+            Refusal::RequestRejected if asked_to_cancel && !self.is_accepted() => {
+                self.in_trouble(Reason::RequestRejected, None, Some(error), now);
+                self.end(Reason::RequestRejected, now);
+                return;
+            }
+            // A look that is rejected says nothing about the cancel request.
+            Refusal::RequestRejected => {
+                self.in_trouble(Reason::FabricUnavailable, None, Some(error), now);
+            }
+            Refusal::JobNotFound if self.current.attempts > 0 => {
+                self.in_trouble(Reason::JobNotFound, None, Some(error), now);
+                match self.memory.missing_since {
+                    None => self.memory.missing_since = Some(now),
+                    Some(since) if now >= later(since, NOT_FOUND_APART) => {
+                        self.end(Reason::JobNotFound, now);
+                        return;
+                    }
+                    Some(_) => {}
+                }
+                let since = self.memory.missing_since.unwrap_or(now);
+                self.memory.retry_at = Some(later(since, NOT_FOUND_APART));
+                return;
+            }
+            other => self.in_trouble(other.into(), advice, Some(error), now),
+        }
+        let pause = backoff(SLOW_RETRY, &self.wish.job, self.memory.failures);
+        self.memory.retry_at = Some(later(now, pause));
+        self.memory.failures += 1;
+    }
+
+    fn attempt_did_nothing(&mut self) {
+        if self.memory.attempt == Attempt::InFlight {
+            self.memory.attempt = if self.is_accepted() {
+                Attempt::Answered
+            } else {
+                Attempt::Idle
+            };
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.memory.trouble = None;
+        self.memory.failures = 0;
+        self.memory.retry_at = None;
+    }
+
+    fn failed(&mut self, retry_after: Option<Duration>, now: Timestamp) {
+        if let Some(asked) = retry_after {
+            self.keep_away(asked, now);
+        }
+        let pause = backoff(BACKOFF, &self.wish.job, self.memory.failures);
+        self.memory.retry_at = Some(later(now, pause));
+        self.memory.failures += 1;
+    }
+
+    /// Fabric asked for this long; an earlier, longer wish of Fabric's stands.
+    fn keep_away(&mut self, wait: Duration, now: Timestamp) {
+        let until = next_whole_second(later(now, wait));
+        self.memory.not_before = self.memory.not_before.max(Some(until));
+    }
+
+    fn in_trouble(
+        &mut self,
+        reason: Reason,
+        advice: Option<String>,
+        error: Option<ServiceError>,
+        now: Timestamp,
+    ) {
+        let since = match &self.memory.trouble {
+            Some(trouble) if trouble.reason == reason => trouble.since,
+            _ => whole_second(now),
+        };
+        let lasts = self.memory.trouble.is_some();
+        self.memory.trouble = Some(Trouble {
+            reason,
+            advice,
+            since,
+        });
+        let Some(error) = error else { return };
+        let replace = match &self.current.last_error {
+            None => true,
+            Some(_) if !lasts => true,
+            Some(last) => last.error.code != error.code && now >= later(last.time, ERROR_INTERVAL),
+        };
+        if replace {
+            self.current.last_error = Some(LastError {
+                error,
+                time: whole_second(now),
+            });
+        }
+    }
+
+    fn end(&mut self, reason: Reason, now: Timestamp) {
+        self.current.conditions = Some(self.ended(reason, now));
+        self.current.completion_time = Some(whole_second(now));
+    }
+}

@@ -1,0 +1,65 @@
+//! What only this process knows of a cancellation. Losing it costs a look, never the truth.
+
+use jiff::Timestamp;
+
+use super::reason::Reason;
+
+/// What this process knows beyond what is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Memory {
+    /// When this process first saw the resource.
+    pub first_seen: Timestamp,
+    /// The attempt that `attempt` speaks of (`Facts::attempts` at that time).
+    pub attempt_number: u32,
+    /// What became of the latest attempt.
+    pub attempt: Attempt,
+    /// An attempt's outcome stayed unknown. Stored as Accepted=Unknown/AnswerLost.
+    pub answer_lost: bool,
+    /// Fabric said the job is already over. Stored as the reason of Cancelled.
+    pub already_completed: bool,
+    /// What Fabric asked for: never shortened.
+    pub not_before: Option<Timestamp>,
+    /// Our own back-off: forgotten when the author edits the resource.
+    pub retry_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The trouble that lasts.
+    pub trouble: Option<Trouble>,
+    /// Readable looks that showed the job running since the latest request.
+    pub running_looks: u32,
+    /// Suspicious failures seen in a row.
+    pub suspicious_looks: u32,
+    /// Since when Fabric says it does not know the instance.
+    pub missing_since: Option<Timestamp>,
+    /// When the job was last seen.
+    pub looked_at: Option<Timestamp>,
+    /// A suspended resource's job was looked at.
+    pub preflighted: bool,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Attempt {
+    /// Nothing is outstanding: none was made, or the latest was definitely refused or never sent.
+    Idle,
+    /// The intent is stored; the request is about to be sent, or was just sent.
+    InFlight,
+    /// Sent, perhaps; nobody knows what became of it.
+    Unknown {
+        /// Not looked at before this moment.
+        look_from: Timestamp,
+    },
+    /// Fabric answered: accepted, or already over.
+    Answered,
+}
+
+/// A trouble that lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Trouble {
+    /// Its reason.
+    pub reason: Reason,
+    /// What to do, where the fixed text of the reason is not enough.
+    pub advice: Option<String>,
+    /// When it began.
+    pub since: Timestamp,
+}

@@ -1,0 +1,423 @@
+//! The conditions: a pure function of the value, with every message in one place.
+//!
+//! Messages are fixed texts with the fix in them. Never a time, a counter or an id that changes
+//! from try to try: a text that changes wakes the watch that wrote it.
+
+use jiff::Timestamp;
+
+use super::{
+    Cancellation,
+    facts::{Conditions, Value, Verdict, later},
+    job::JobStatus,
+    memory::{Attempt, Trouble},
+    policy::{SHOW_TROUBLE_AFTER, STALLED_AFTER},
+    reason::Reason,
+};
+
+impl Cancellation {
+    /// The conditions as they should read at `now`.
+    #[must_use]
+    pub fn conditions(&self, now: Timestamp) -> Conditions {
+        if let (true, Some(conditions)) = (self.is_over(), &self.current.conditions) {
+            return conditions.clone();
+        }
+        let (reason, message, stalled) = self.working(now);
+        Conditions {
+            ready: Verdict {
+                value: if stalled {
+                    Value::False
+                } else {
+                    Value::Unknown
+                },
+                reason,
+                message,
+            },
+            stalled,
+            accepted: self.accepted_verdict(),
+            cancelled: self.cancelled_verdict(),
+        }
+    }
+
+    /// Ready's reason and message while the cancellation goes on, and whether it stalls.
+    fn working(&self, now: Timestamp) -> (Reason, String, bool) {
+        let trouble = self.shown_trouble(now);
+        let settled = self.is_accepted() || self.memory.already_completed;
+        if self.wish.suspend && !settled {
+            let text = match (trouble, self.current.attempts) {
+                (Some(trouble), _) => format!(
+                    "Suspended: no cancel request is sent until `spec.suspend` is false. \
+                     A look at the job met a problem: {}",
+                    trouble_text(trouble)
+                ),
+                (None, 0) => "Suspended: nothing has been sent. Set `spec.suspend` to false to \
+                              request the cancellation."
+                    .into(),
+                (None, _) => "Suspended: no further cancel request is sent until `spec.suspend` \
+                              is false; an earlier one may still take effect."
+                    .into(),
+            };
+            return (Reason::Suspended, text, false);
+        }
+        if let Some(trouble) = trouble {
+            let stalled =
+                trouble.reason.needs_a_person() && now >= later(trouble.since, STALLED_AFTER);
+            return (trouble.reason, trouble_text(trouble), stalled);
+        }
+        let (reason, text) = if self.is_accepted() {
+            (
+                Reason::WaitingForCancellation,
+                "Fabric accepted the cancel request; waiting for Fabric to report how the job \
+                 ended.",
+            )
+        } else if self.memory.already_completed {
+            (
+                Reason::WaitingForCancellation,
+                "Fabric says the job is already over; waiting for Fabric to report how it ended.",
+            )
+        } else if self.current.attempts > 0 {
+            (
+                Reason::RequestingCancellation,
+                "Asking Fabric to cancel the job.",
+            )
+        } else {
+            (
+                Reason::Pending,
+                "The cancellation will be requested as soon as Fabric may be called.",
+            )
+        };
+        (reason, text.into(), false)
+    }
+
+    /// The trouble that Ready shows: at once where a person must act, else once it has lasted.
+    fn shown_trouble(&self, now: Timestamp) -> Option<&Trouble> {
+        let trouble = self.memory.trouble.as_ref()?;
+        let stored = self.stored.conditions.as_ref().map(|c| c.ready.reason);
+        let shown = !trouble.reason.is_passing_trouble()
+            || stored == Some(trouble.reason)
+            || now >= later(trouble.since, SHOW_TROUBLE_AFTER);
+        shown.then_some(trouble)
+    }
+
+    fn accepted_verdict(&self) -> Verdict {
+        let (value, reason, text) = if self.is_accepted() {
+            (
+                Value::True,
+                Reason::CancelAccepted,
+                "Fabric accepted the cancel request.",
+            )
+        } else if self.memory.answer_lost {
+            answer_lost()
+        } else if self.memory.already_completed {
+            (
+                Value::False,
+                Reason::NotNeeded,
+                "Fabric says the job was already over; no cancel request was needed.",
+            )
+        } else {
+            (
+                Value::Unknown,
+                Reason::Pending,
+                "Fabric has not accepted a cancel request yet.",
+            )
+        };
+        verdict(value, reason, text)
+    }
+
+    fn cancelled_verdict(&self) -> Verdict {
+        if self.is_accepted() || self.memory.already_completed {
+            verdict(
+                Value::Unknown,
+                Reason::WaitingForCancellation,
+                "Fabric has not reported the end of the job yet.",
+            )
+        } else {
+            verdict(
+                Value::Unknown,
+                Reason::Pending,
+                "No cancel request has been accepted yet.",
+            )
+        }
+    }
+
+    /// The conditions of an end with this reason.
+    pub(super) fn ended(&self, reason: Reason, now: Timestamp) -> Conditions {
+        let success = match reason {
+            Reason::JobCancelled | Reason::JobAlreadyCancelled => true,
+            Reason::JobAlreadyFinished | Reason::JobEndedOtherwise => self.wish.finished_is_success,
+            Reason::JobNotFound => self.wish.missing_is_success,
+            _ => false,
+        };
+        let message = self.end_text(reason, success, now);
+        // What the look showed decides, not the reason: JobAlreadyFinished without a readable
+        // look leaves open whether it was a cancellation.
+        let cancelled = match self.seen_over() {
+            _ if matches!(reason, Reason::DeadlineExceeded | Reason::RequestRejected) => {
+                Value::Unknown
+            }
+            Some(JobStatus::Cancelled) => Value::True,
+            Some(_) => Value::False,
+            None => Value::Unknown,
+        };
+        let unresolved = matches!(
+            self.memory.attempt,
+            Attempt::Unknown { .. } | Attempt::InFlight
+        );
+        let accepted = if self.is_accepted() {
+            self.accepted_verdict()
+        } else if self.memory.answer_lost || unresolved {
+            let (value, reason, text) = answer_lost();
+            verdict(value, reason, text)
+        } else if self.memory.already_completed {
+            self.accepted_verdict()
+        } else {
+            verdict(
+                Value::False,
+                reason,
+                "Fabric did not accept a cancel request.",
+            )
+        };
+        Conditions {
+            ready: Verdict {
+                value: if success { Value::True } else { Value::False },
+                reason,
+                message: message.clone(),
+            },
+            stalled: !success,
+            accepted,
+            cancelled: Verdict {
+                value: cancelled,
+                reason,
+                message: match cancelled {
+                    Value::True => "Fabric reports the job as Cancelled.".into(),
+                    Value::False => "Fabric reports that the job ended otherwise.".into(),
+                    Value::Unknown => "Fabric did not report how the job ended.".into(),
+                },
+            },
+        }
+    }
+
+    /// The terminal status that Fabric reported, if it did.
+    fn seen_over(&self) -> Option<&JobStatus> {
+        let job = self.current.job.as_ref()?;
+        (job.status.is_terminal() && self.memory.missing_since.is_none()).then_some(&job.status)
+    }
+
+    fn end_text(&self, reason: Reason, success: bool, now: Timestamp) -> String {
+        let policy = |field: &str| {
+            if success {
+                format!(" `spec.{field}` is Succeed, so the goal counts as reached.")
+            } else {
+                format!(" `spec.{field}` is Fail, so the goal counts as missed.")
+            }
+        };
+        let status = self
+            .seen_over()
+            .map_or("ended", |status| status.as_str())
+            .to_owned();
+        match reason {
+            Reason::JobCancelled => "Fabric confirmed that the job was cancelled.".into(),
+            Reason::JobAlreadyCancelled => {
+                "Fabric reports the job as Cancelled; it was cancelled before a request of this \
+                 resource was accepted."
+                    .into()
+            }
+            Reason::JobAlreadyFinished if self.seen_over().is_none() => {
+                "Fabric says the job was already over, and no longer shows how it ended.".to_owned()
+                    + &policy("finishedJobPolicy")
+            }
+            Reason::JobAlreadyFinished => {
+                format!("The job was already over: Fabric reports {status}.")
+                    + &policy("finishedJobPolicy")
+            }
+            Reason::JobEndedOtherwise => {
+                format!(
+                    "The job ended before the cancellation took effect: Fabric reports {status}."
+                ) + &policy("finishedJobPolicy")
+            }
+            Reason::JobNotFound => {
+                let accepted = if self.is_accepted() {
+                    " It had accepted the cancel request before."
+                } else {
+                    ""
+                };
+                format!(
+                    "Fabric does not know this job instance (any more); it answered so twice, a \
+                     minute apart.{accepted} Check the three ids: `spec.jobInstanceId` must be a \
+                     run of `spec.itemId` in `spec.workspaceId`; old runs leave Fabric's history."
+                ) + &policy("missingJobPolicy")
+            }
+            Reason::RequestRejected => {
+                let code = self
+                    .current
+                    .last_error
+                    .as_ref()
+                    .map_or("an error", |last| last.error.code.as_str());
+                format!(
+                    "Fabric rejected the cancel request for good ({code}). Check that this kind of \
+                     item supports cancelling its jobs and that the ids belong together; \
+                     `status.lastError` has what Fabric said. Create a new FabricJobCancellation \
+                     to try again."
+                )
+            }
+            Reason::DeadlineExceeded => self.deadline_text(now),
+            // The other reasons do not end anything.
+            other => other.as_str().to_owned(),
+        }
+    }
+
+    fn deadline_text(&self, now: Timestamp) -> String {
+        let what = if self.is_accepted() {
+            "Fabric accepted the cancel request, but did not report the end of the job before \
+             `spec.activeDeadlineSeconds` passed; it may still end."
+        } else if self.may_have_acted() {
+            "`spec.activeDeadlineSeconds` passed while it was unknown whether Fabric took the \
+             cancel request; the job may still end."
+        } else {
+            "`spec.activeDeadlineSeconds` passed before Fabric accepted a cancel request; nothing \
+             was cancelled by this resource."
+        };
+        let longer = self
+            .deadline()
+            .filter(|deadline| *deadline <= now && self.is_kept_away_beyond(*deadline))
+            .map_or("", |_| {
+                " Fabric asked for a longer wait than the deadline left, so no last look was made."
+            });
+        let why = self
+            .memory
+            .trouble
+            .as_ref()
+            .map_or_else(String::new, |trouble| {
+                format!(
+                    " What stood in the way: {}: {}",
+                    trouble.reason.as_str(),
+                    trouble_text(trouble)
+                )
+            });
+        format!(
+            "{what}{longer}{why} Look at the job in Fabric's Monitor hub; create a new \
+             FabricJobCancellation to try again."
+        )
+    }
+}
+
+/// The conditions of a resource whose spec this version cannot use.
+#[must_use]
+pub fn invalid_spec(problem: &str) -> Conditions {
+    let reason = Reason::InvalidSpec;
+    Conditions {
+        ready: Verdict {
+            value: Value::False,
+            reason,
+            message: format!(
+                "The spec cannot be used: {problem}. Nothing was sent to Fabric. Delete this \
+                 resource and create a corrected one."
+            ),
+        },
+        stalled: true,
+        accepted: verdict(
+            Value::False,
+            reason,
+            "Fabric did not accept a cancel request.",
+        ),
+        cancelled: verdict(
+            Value::Unknown,
+            reason,
+            "Fabric did not report how the job ended.",
+        ),
+    }
+}
+
+fn verdict(value: Value, reason: Reason, message: &str) -> Verdict {
+    Verdict {
+        value,
+        reason,
+        message: message.to_owned(),
+    }
+}
+
+fn answer_lost() -> (Value, Reason, &'static str) {
+    (
+        Value::Unknown,
+        Reason::AnswerLost,
+        "The answer to a cancel request was lost: Fabric may or may not have accepted it.",
+    )
+}
+
+fn trouble_text(trouble: &Trouble) -> String {
+    trouble
+        .advice
+        .clone()
+        .unwrap_or_else(|| fixed_text(trouble.reason).to_owned())
+}
+
+/// What a lasting trouble means and what to do about it.
+fn fixed_text(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Queued => "Waiting for this identity's share of Fabric's request quota.",
+        Reason::ResolvingCredentials => {
+            "The Kubernetes API did not answer when the credentials were read; the operator keeps \
+             trying. If this lasts, check the API server."
+        }
+        Reason::Throttled => {
+            "Fabric asked to wait before the next request; the operator does. If this lasts, let \
+             fewer tools share this identity."
+        }
+        Reason::FabricUnavailable => {
+            "Fabric did not give a usable answer; the operator keeps trying. If this lasts, see \
+             `status.lastError`, Fabric's service health, and the operator's `--fabric-endpoint`."
+        }
+        Reason::EntraUnavailable => {
+            "Microsoft Entra ID did not give a usable answer; the operator keeps trying. If this \
+             lasts, see `status.lastError` and the operator's `--entra-authority`."
+        }
+        Reason::JobNotFound => {
+            "Fabric does not know this job instance; it is asked once more after a minute before \
+             that is believed."
+        }
+        Reason::CredentialsNotFound => {
+            "No credentials were found. Create the Secret `fabric-credentials` in this namespace \
+             with the keys AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or name one \
+             in `spec.credentials`."
+        }
+        Reason::CredentialsInvalid => {
+            "The credentials cannot be used as they are; see `status.lastError`."
+        }
+        Reason::IdentityNotAllowed => {
+            "The operator may not use these credentials; see `status.lastError`."
+        }
+        Reason::WorkspaceNotAllowed => {
+            "This identity may not be used for this workspace; see `status.lastError`."
+        }
+        Reason::AuthenticationFailed => {
+            "Fabric refuses a fresh token of this identity. Allow service principals to call \
+             Fabric public APIs in the tenant settings, and give the identity a role in the \
+             workspace."
+        }
+        Reason::PermissionDenied => {
+            "The identity lacks a right in Fabric. Give it the Contributor role in the workspace, \
+             or the Execute and Read permissions on the item."
+        }
+        Reason::TargetNotFound => {
+            "Fabric does not know the workspace or the item, or hides it from this identity. Check \
+             `spec.workspaceId` and `spec.itemId`, and give the identity a role in the workspace."
+        }
+        Reason::CapacityPaused => {
+            "The capacity of the workspace is paused, so Fabric answers nothing about its jobs. \
+             Resume the capacity."
+        }
+        Reason::Pending
+        | Reason::Suspended
+        | Reason::RequestingCancellation
+        | Reason::WaitingForCancellation
+        | Reason::CancelAccepted
+        | Reason::NotNeeded
+        | Reason::AnswerLost
+        | Reason::JobCancelled
+        | Reason::JobAlreadyCancelled
+        | Reason::JobAlreadyFinished
+        | Reason::JobEndedOtherwise
+        | Reason::RequestRejected
+        | Reason::DeadlineExceeded
+        | Reason::InvalidSpec => reason.as_str(),
+    }
+}
