@@ -14,11 +14,9 @@ use crate::telemetry::{Metrics, Readiness, logs};
 mod config;
 mod flags;
 mod kubernetes;
-mod origin;
 mod process;
 
 pub use config::{Config, Proxy, UsageError};
-pub use origin::Origin;
 pub use process::Failure;
 
 use flags::{CommandLine, Subcommands};

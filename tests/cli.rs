@@ -130,13 +130,13 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "fabric-endpoint",
         "FABRIC_ENDPOINT",
         "api.fabric",
-        "a URL such as https://",
+        "an absolute URL such as https://",
     ),
     (
         "fabric-endpoint",
         "FABRIC_ENDPOINT",
         "http://api.fabric.microsoft.com",
-        "must be https",
+        "only https is allowed",
     ),
     (
         "fabric-endpoint",
@@ -172,13 +172,13 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "entra-authority",
         "AZURE_AUTHORITY_HOST",
         "ftp://login",
-        "must be https",
+        "only https is allowed",
     ),
     (
         "entra-authority",
         "AZURE_AUTHORITY_HOST",
         "https://login/tenant",
-        "without path",
+        "without path (the tenant is added)",
     ),
     ("ca-bundle", "FABRIC_CA_BUNDLE", " ", "path of a PEM file"),
     (

@@ -9,7 +9,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::flags::{self, RunFlags};
-use super::origin::Origin;
+use crate::entra::Authority;
+use crate::fabric::Endpoint;
 use crate::telemetry::logs::{Filter, Format};
 use crate::telemetry::probes::BindAddress;
 
@@ -17,11 +18,11 @@ use crate::telemetry::probes::BindAddress;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where the Fabric API is.
-    pub fabric_endpoint: Origin,
+    pub fabric_endpoint: Endpoint,
     /// What tokens are asked for.
     pub fabric_scope: String,
     /// Where tokens are asked for.
-    pub entra_authority: Origin,
+    pub entra_authority: Authority,
     /// PEM file trusted for Fabric and Entra beside the system's roots; not read yet.
     pub ca_bundle: Option<PathBuf>,
     /// The proxy for Fabric and Entra.
@@ -140,14 +141,12 @@ impl Config {
         } = flags;
 
         let allow_loopback_http = boolean("allow-loopback-http", &allow_loopback_http)?;
-        let origin = |flag, raw: &str| {
-            Origin::parse(raw, allow_loopback_http)
-                .map_err(|rule| UsageError::value(flag, raw, rule))
-        };
         Ok(Self {
-            fabric_endpoint: origin("fabric-endpoint", &fabric_endpoint)?,
+            fabric_endpoint: Endpoint::parse(&fabric_endpoint, allow_loopback_http)
+                .map_err(|rule| UsageError::value("fabric-endpoint", &fabric_endpoint, rule))?,
             fabric_scope: scope(fabric_scope)?,
-            entra_authority: origin("entra-authority", &entra_authority)?,
+            entra_authority: Authority::parse(&entra_authority, allow_loopback_http)
+                .map_err(|rule| UsageError::value("entra-authority", &entra_authority, rule))?,
             ca_bundle: ca_bundle
                 .map(|raw| text("ca-bundle", raw, "it must be the path of a PEM file"))
                 .transpose()?
