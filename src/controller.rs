@@ -56,8 +56,6 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// How many resources are worked on at once.
     pub concurrency: u16,
-    /// How long the work in hand may take after the shutdown began.
-    pub shutdown_grace: Duration,
 }
 
 /// What the controller works with.
@@ -82,12 +80,6 @@ pub enum RunError {
     /// The watch ended.
     #[error("the watch of FabricJobCancellations ended unexpectedly")]
     WatchEnded,
-    /// Work was still going on when the grace was over.
-    #[error(
-        "work was still going on {} s after the shutdown began; requests without a record are \
-         looked at after the next start", .0.as_secs()
-    )]
-    StillBusy(Duration),
 }
 
 /// Everything that a visit needs.
@@ -108,7 +100,7 @@ struct Context {
 /// Watches and works until `shutdown`, then finishes what lies between request and record.
 ///
 /// # Errors
-/// [`RunError`] when it ends for another reason, or does not end in time.
+/// [`RunError`] when it ends for another reason.
 pub async fn run(
     settings: Settings,
     services: Services,
@@ -162,17 +154,11 @@ pub async fn run(
         }
         std::future::pending::<()>().await;
     };
-    let grace = async {
-        shutdown.cancelled().await;
-        readiness.not_ready("shutting down");
-        pause(settings.shutdown_grace).await;
-    };
     tokio::select! {
         () = visits => {
             if shutdown.is_cancelled() { Ok(()) } else { Err(RunError::WatchEnded) }
         }
         () = ready => unreachable!("it waits for ever"),
-        () = grace => Err(RunError::StillBusy(settings.shutdown_grace)),
     }
 }
 
@@ -199,7 +185,7 @@ async fn wait_until_startable(client: &Client, clock: &Clock, readiness: &Readin
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "before the queue exists and after it is closed, nothing else can wait"
+    reason = "before the queue exists nothing else can wait"
 )]
 async fn pause(wait: Duration) {
     tokio::time::sleep(wait).await;

@@ -91,7 +91,7 @@ pub fn init(format: Format, filter: &Filter) {
 }
 
 /// The human-readable subscriber, writing to `out`.
-fn text<W>(filter: &Filter, out: W) -> impl SubscriberInitExt + Into<tracing::Dispatch> + use<W>
+fn text<W>(filter: &Filter, out: W) -> impl SubscriberInitExt + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -101,7 +101,7 @@ where
 }
 
 /// The machine-readable subscriber, writing to `out`.
-fn json<W>(filter: &Filter, out: W) -> impl SubscriberInitExt + Into<tracing::Dispatch> + use<W>
+fn json<W>(filter: &Filter, out: W) -> impl SubscriberInitExt + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

@@ -175,6 +175,7 @@ fn failed(code: &str, message: Option<&str>, end_time: Option<Timestamp>) -> Job
         failure: Some(JobFailure {
             code: code.to_owned(),
             message: message.map(str::to_owned),
+            request_id: (code == "JobInstanceStatusFailed").then(|| "x".to_owned()),
         }),
         ..job(JobStatus::Failed)
     }
