@@ -351,14 +351,14 @@ mod tests {
         let shutdown = bench.shutdown.clone();
         let (finished, was_finished) = oneshot::channel();
 
-        let outcome = bench
-            .process
-            .run(async move {
-                shutdown.cancelled().await;
-                finished.send(()).unwrap();
-                Ok(())
-            })
-            .await;
+        let running = bench.process.run(async move {
+            shutdown.cancelled().await;
+            finished.send(()).unwrap();
+            Ok(())
+        });
+        let outcome = timeout(Duration::from_secs(10), running)
+            .await
+            .expect("it ends by itself");
 
         assert!(
             matches!(

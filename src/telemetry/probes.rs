@@ -160,6 +160,8 @@ pub async fn serve(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::task::JoinHandle;
@@ -258,7 +260,8 @@ mod tests {
         kept_alive.read_exact(&mut first).await.unwrap();
 
         server.shutdown.cancel();
-        server.task.await.unwrap().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(10), server.task).await;
+        ended.expect("the server ends").unwrap().unwrap();
         assert!(TcpStream::connect(server.address).await.is_err());
     }
 
