@@ -1,12 +1,15 @@
 //! What can go wrong with a control plane that the tools for exist.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::tools::Unavailable;
 
 /// A control plane could not do what a test asked for.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` is the text with its causes, because tests show it when they unwrap.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// etcd, kube-apiserver or kubectl cannot be had on this machine.
@@ -133,6 +136,18 @@ pub enum Error {
         /// Why it cannot be read.
         source: serde_json::Error,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            write!(f, "\n  because: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
 }
 
 impl Error {

@@ -43,7 +43,7 @@ impl ControlPlane {
         let mut command = Command::new(self.tools().kubectl());
         command
             .env("KUBECONFIG", kubeconfig)
-            .env("KUBECACHEDIR", self.folder().join("kubectl-cache"))
+            .env("KUBECACHEDIR", self.kubectl_cache())
             .env("KUBERC", "off")
             .stdin(Stdio::null());
         command
@@ -120,6 +120,9 @@ impl ControlPlane {
         for crd in &crds {
             self.openapi_is_published(crd).await?;
         }
+        // kubectl asks whether the index changed since its copy, to the second; within that second
+        // the answer is no.
+        self.forget_kubectl_cache();
         Ok(())
     }
 

@@ -35,6 +35,7 @@ pub struct ControlPlane {
     admin: kube::Config,
     kubeconfig_admin: PathBuf,
     kubeconfigs: AtomicU32,
+    kubectl_caches: AtomicU32,
     folder: Folder,
 }
 
@@ -89,6 +90,7 @@ impl ControlPlane {
             admin: kubeconfig::read(&kubeconfig_admin).await?,
             kubeconfig_admin,
             kubeconfigs: AtomicU32::new(0),
+            kubectl_caches: AtomicU32::new(0),
             folder,
         };
         plane.launch_etcd()?;
@@ -288,6 +290,17 @@ impl ControlPlane {
 
     pub(crate) fn logs(&self) -> MutexGuard<'_, Logs> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where kubectl remembers what the API server serves.
+    pub(crate) fn kubectl_cache(&self) -> PathBuf {
+        let number = self.kubectl_caches.load(Ordering::Relaxed);
+        self.folder.path().join(format!("kubectl-cache-{number}"))
+    }
+
+    /// Makes later commands begin with an empty cache; one that runs now keeps its own.
+    pub(crate) fn forget_kubectl_cache(&self) {
+        self.kubectl_caches.fetch_add(1, Ordering::Relaxed);
     }
 
     fn launch_etcd(&self) -> Result<(), Error> {

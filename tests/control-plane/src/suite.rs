@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::error::Error;
 use crate::plane::ControlPlane;
@@ -34,7 +35,12 @@ pub struct Suite {
 }
 
 #[derive(Default)]
-struct Plane(OnceLock<Result<ControlPlane, Error>>);
+struct Plane {
+    started: OnceLock<Result<ControlPlane, Error>>,
+    setup: OnceLock<Setup>,
+}
+
+type Setup = Box<dyn Fn(&Runtime, &ControlPlane) + Send + Sync>;
 
 impl Suite {
     /// A suite without tests.
@@ -48,6 +54,20 @@ impl Suite {
         self
     }
 
+    /// What is done once, after the start and before the first test, for example to install a CRD. It
+    /// fails by a panic.
+    ///
+    /// # Panics
+    /// When there is one already.
+    pub fn before_all(
+        self,
+        setup: impl for<'a> AsyncFn(&'a ControlPlane) + Send + Sync + 'static,
+    ) -> Self {
+        let setup: Setup = Box::new(move |runtime, plane| runtime.block_on(setup(plane)));
+        assert!(self.plane.setup.set(setup).is_ok(), "a suite has one setup");
+        self
+    }
+
     /// Adds a test, which fails by a panic. It has a tokio runtime of its own.
     pub fn test(
         mut self,
@@ -57,18 +77,15 @@ impl Suite {
         let plane = Arc::clone(&self.plane);
         self.trials.push(Trial::ignorable_test(name, move || {
             let runtime = runtime();
-            match plane
-                .0
-                .get_or_init(|| runtime.block_on(ControlPlane::start()))
-            {
+            match plane.started(&runtime) {
                 Ok(plane) => {
                     runtime.block_on(test(plane));
                     Ok(Completion::Completed)
                 }
-                Err(Error::Unavailable(reason)) if !is_required() => {
-                    Ok(Completion::ignored_with(reason))
+                Err(Error::Unavailable(_)) if !is_required() => {
+                    Ok(Completion::ignored_with("no control plane"))
                 }
-                Err(error) => Err(Failed::from(with_sources(error))),
+                Err(error) => Err(Failed::from(format!("{error:?}"))),
             }
         }));
         self
@@ -81,7 +98,7 @@ impl Suite {
             arguments.test_threads = Some(1);
         }
         let conclusion = libtest_mimic::run(&arguments, self.trials);
-        if let Some(Err(Error::Unavailable(reason))) = self.plane.0.get()
+        if let Some(Err(Error::Unavailable(reason))) = self.plane.started.get()
             && !is_required()
         {
             eprintln!(
@@ -93,19 +110,21 @@ impl Suite {
     }
 }
 
-/// An error and everything below it, in one line each.
-fn with_sources(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push_str(&format!("\n  because: {inner}"));
-        source = inner.source();
+impl Plane {
+    /// Started and set up by the first test that asks; the others wait for it.
+    fn started(&self, runtime: &Runtime) -> &Result<ControlPlane, Error> {
+        self.started.get_or_init(|| {
+            let plane = runtime.block_on(ControlPlane::start())?;
+            if let Some(setup) = self.setup.get() {
+                setup(runtime, &plane);
+            }
+            Ok(plane)
+        })
     }
-    text
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> Runtime {
+    Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()

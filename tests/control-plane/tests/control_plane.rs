@@ -17,6 +17,11 @@ fn main() -> ExitCode {
     }
     Suite::new()
         .one_at_a_time()
+        .before_all(make_what_the_suite_needs)
+        .test(
+            "what_is_made_before_all_tests_is_there",
+            what_is_made_before_all_tests_is_there,
+        )
         .test(
             "a_service_account_without_a_binding_is_refused_by_rbac",
             a_service_account_without_a_binding_is_refused_by_rbac,
@@ -78,6 +83,17 @@ fn main() -> ExitCode {
             a_killed_test_process_takes_its_servers_with_it,
         )
         .run()
+}
+
+async fn make_what_the_suite_needs(plane: &ControlPlane) {
+    namespace(plane, "made-before").await;
+}
+
+async fn what_is_made_before_all_tests_is_there(plane: &ControlPlane) {
+    Api::<Namespace>::all(plane.client())
+        .get("made-before")
+        .await
+        .unwrap();
 }
 
 async fn a_service_account_without_a_binding_is_refused_by_rbac(plane: &ControlPlane) {

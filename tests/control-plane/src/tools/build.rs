@@ -86,10 +86,6 @@ impl Module {
             package,
             first_time,
         } = tool;
-        eprintln!(
-            "building {name} ({number} of {}), {first_time} the first time",
-            TOOLS.len()
-        );
         let unfinished = folder.join(format!("{UNFINISHED}{name}"));
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).map_err(cache_error("create", &log))?;
@@ -121,6 +117,10 @@ impl Module {
             _ => cache_error("start go in", &self.path)(error),
         })?;
 
+        eprintln!(
+            "building {name} ({number} of {}), {first_time} the first time",
+            TOOLS.len()
+        );
         let failed = |status: String| Unavailable::Build {
             tool: name,
             status,
