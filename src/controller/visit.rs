@@ -1,5 +1,7 @@
 //! One visit to one resource: at most one step, then at most one write.
 
+mod write;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,7 +9,7 @@ use kube::ResourceExt;
 
 use crate::api::FabricJobCancellation;
 use crate::cancellation::{
-    Cancellation, Facts, Observation, Refusal, Source, Step, later,
+    Cancellation, Observation, Refusal, Source, Step, later,
     policy::{BACKOFF, INTENT_LICENCE, backoff},
 };
 use crate::telemetry::metrics::{FabricOutcome, Operation};
@@ -17,13 +19,6 @@ use super::credentials::Acting;
 use super::known::{Entry, Newer, newer};
 use super::kubernetes::CallError;
 use super::status;
-use super::store::Written;
-
-/// After a conflict the watch normally brings the newer edition; after this it is read.
-const READ_LIVE_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// How often a fact is written again on top of somebody else's edit within one visit.
-const MAX_TRIES: u32 = 5;
 
 /// Our own work failed. What Fabric says never comes here.
 #[derive(Debug, thiserror::Error)]
@@ -305,108 +300,6 @@ impl Visit<'_> {
         self.core = self.core.clone().record(seen, now);
     }
 
-    /// Writes the intent on top of exactly the edition that was judged. False: it is not stored,
-    /// so nothing may be sent.
-    async fn store_intent(&mut self, intent: &Facts) -> Result<bool, VisitError> {
-        let now = self.ctx.clock.now();
-        let written = self.ctx.store.write(&self.resource, intent, now).await;
-        match written.map_err(VisitError::Write)? {
-            Written::Stored(stored) => {
-                let facts = status::facts(&stored);
-                let shown = facts.attempts == intent.attempts
-                    && facts.request_time == intent.request_time
-                    && facts.identity == intent.identity;
-                let (Ok(wish), true) = (status::wish(&stored), shown) else {
-                    return Err(VisitError::IntentNotStored);
-                };
-                self.resource = stored;
-                self.core = self.core.clone().intent_stored(wish, facts);
-                Ok(true)
-            }
-            Written::Conflict => {
-                self.read_live_at = Some(later(now, READ_LIVE_AFTER));
-                Ok(false)
-            }
-            Written::Gone => {
-                self.gone = true;
-                Ok(false)
-            }
-        }
-    }
-
-    /// Writes what is worth a write. On a conflict the fact is kept, the resource is read, and
-    /// the fact is written again: somebody edited a label, or the cache was behind.
-    async fn write_what_is_due(&mut self) -> Result<(), VisitError> {
-        for tries in (1..=MAX_TRIES).rev() {
-            let now = self.ctx.clock.now();
-            let Some(facts) = self.core.due_write(now) else {
-                return Ok(());
-            };
-            let written = match self.ctx.store.write(&self.resource, &facts, now).await {
-                // No later visit will come: what lies between request and record is finished.
-                Err(_) if self.ctx.shutdown.is_cancelled() && tries > 1 => continue,
-                written => written.map_err(VisitError::Write)?,
-            };
-            match written {
-                Written::Stored(stored) => {
-                    let before = self.core.stored().clone();
-                    self.accept(stored, now);
-                    self.announce(&before, &facts).await;
-                    return Ok(());
-                }
-                Written::Conflict => {
-                    let live = self.ctx.store.read(&self.resource).await;
-                    let Some(live) = live.map_err(VisitError::Read)? else {
-                        self.gone = true;
-                        return Ok(());
-                    };
-                    self.resource = live;
-                    let Ok(wish) = status::wish(&self.resource) else {
-                        return Ok(());
-                    };
-                    let facts = status::facts(&self.resource);
-                    self.core = self.core.clone().refresh(wish, facts, now);
-                }
-                Written::Gone => {
-                    self.gone = true;
-                    return Ok(());
-                }
-            }
-        }
-        Err(VisitError::Conflicts)
-    }
-
-    fn accept(&mut self, stored: Arc<FabricJobCancellation>, now: Timestamp) {
-        let facts = status::facts(&stored);
-        self.core = match status::wish(&stored) {
-            Ok(wish) if facts.attempts == self.core.current().attempts => {
-                self.core.clone().written(wish, facts)
-            }
-            Ok(wish) => self.core.clone().refresh(wish, facts, now),
-            Err(_) => self.core.clone(),
-        };
-        self.resource = stored;
-    }
-
-    async fn announce(&self, before: &Facts, after: &Facts) {
-        if before.accepted_time.is_none() && after.accepted_time.is_some() {
-            self.log("Fabric accepted the cancel request");
-        }
-        if before.completion_time.is_none() && after.completion_time.is_some() {
-            let reason = after
-                .conditions
-                .as_ref()
-                .map_or("", |conditions| conditions.ready.reason.as_str());
-            self.ctx.metrics.cancellation_ended(reason);
-            self.log("ended");
-        } else if let Some(conditions) = &after.conditions
-            && before.conditions.as_ref().map(|c| c.ready.reason) != Some(conditions.ready.reason)
-        {
-            self.log("status changed");
-        }
-        self.ctx.events.publish(&self.resource, before, after).await;
-    }
-
     /// The verdict that the deadline passed rests on a stored time, so the clock is compared
     /// with the API server's first.
     async fn give_up(&mut self) -> Result<(), VisitError> {
@@ -417,33 +310,6 @@ impl Visit<'_> {
         if self.core.next_step(self.ctx.clock.now()) == Step::GiveUp {
             self.record(Observation::DeadlinePassed);
         }
-        Ok(())
-    }
-
-    /// Deletes a finished resource whose time is up, after one more look at it: the author may
-    /// have changed the time.
-    async fn delete_when_expired(&mut self) -> Result<(), VisitError> {
-        let now = self.ctx.clock.now();
-        let due = |core: &Cancellation| core.expires_at().is_some_and(|at| at <= now);
-        if self.core.wish().deleting || !due(&self.core) {
-            return Ok(());
-        }
-        let live = self.ctx.store.read(&self.resource).await;
-        let Some(live) = live.map_err(VisitError::Read)? else {
-            self.gone = true;
-            return Ok(());
-        };
-        self.resource = live;
-        if let Ok(wish) = status::wish(&self.resource) {
-            let facts = status::facts(&self.resource);
-            self.core = self.core.clone().refresh(wish, facts, now);
-        }
-        if self.core.wish().deleting || !due(&self.core) {
-            return Ok(());
-        }
-        let deleted = self.ctx.store.delete(&self.resource).await;
-        deleted.map_err(VisitError::Delete)?;
-        self.log("deleted after `spec.ttlSecondsAfterFinished`");
         Ok(())
     }
 

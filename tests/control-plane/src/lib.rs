@@ -34,5 +34,6 @@ pub use audit::{Audit, AuditEntry, Stage};
 pub use error::Error;
 pub use kubectl::KubectlOutput;
 pub use plane::ControlPlane;
+pub use process::spawn_tethered;
 pub use suite::Suite;
 pub use tools::{Tools, Unavailable};

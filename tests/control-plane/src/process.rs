@@ -73,7 +73,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(copy)
             .stderr(log);
-        self.child = Some(spawn(command).map_err(self.failed("start"))?);
+        self.child = Some(spawn_tethered(command).map_err(self.failed("start"))?);
         self.state = State::Running;
         Ok(())
     }
@@ -169,7 +169,7 @@ impl Drop for Server {
 }
 
 /// Starts a process that the kernel kills when this process ends, however it ends.
-pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+pub fn spawn_tethered(command: Command) -> io::Result<Child> {
     let (answer, started) = mpsc::channel();
     spawner()
         .send((command, answer))

@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{self, SHA256};
 
 use super::{Tools, Unavailable, is_executable};
 use crate::clock::Stopwatch;
-use crate::process::spawn;
+use crate::process::spawn_tethered;
 
 /// One tool and the package that it is built from.
 pub(super) struct Tool {
@@ -110,7 +110,7 @@ impl Module {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output);
-        let child = spawn(go).map_err(|error| match error.kind() {
+        let child = spawn_tethered(go).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Unavailable::NoGo {
                 version: self.go_version(),
             },

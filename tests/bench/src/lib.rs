@@ -1,0 +1,14 @@
+//! The test bench: a real control plane, a simulated Fabric, and the operator as a process.
+//!
+//! Nothing here imports the operator: its resources are handled as JSON and its program is
+//! started like any other, with the rights of its own ClusterRole.
+
+mod operator;
+mod scene;
+
+pub use operator::{Operator, OperatorOptions};
+pub use scene::{Scene, Setup, condition, reason};
+
+/// The ClusterRole that the operator runs under, here as in every installation.
+pub const CLUSTER_ROLE: &str =
+    include_str!("../../../charts/fabric-job-operator/files/clusterrole.yaml");
