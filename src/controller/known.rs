@@ -44,6 +44,11 @@ impl Known {
         self.lock().remove(uid)
     }
 
+    /// Failures of our own work on `uid` in a row.
+    pub(super) fn failures(&self, uid: &str) -> u32 {
+        self.lock().get(uid).map_or(0, |entry| entry.failures)
+    }
+
     /// Keeps what one visit made of the resource.
     pub(super) fn keep(&self, entry: Entry) {
         let Some(uid) = entry.resource.uid() else {

@@ -114,12 +114,7 @@ pub(super) async fn visit(
 
 /// How long to wait after our own work failed for the n-th time in a row.
 pub(super) fn pause_after_failure(ctx: &Context, resource: &FabricJobCancellation) -> Timestamp {
-    let failures = resource.uid().map_or(0, |uid| {
-        let entry = ctx.known.take(&uid);
-        let failures = entry.as_ref().map_or(0, |entry| entry.failures);
-        entry.into_iter().for_each(|entry| ctx.known.keep(entry));
-        failures
-    });
+    let failures = resource.uid().map_or(0, |uid| ctx.known.failures(&uid));
     let pause = status::wish(resource).map_or(BACKOFF.0, |wish| {
         backoff(BACKOFF, &wish.job, failures.saturating_sub(1))
     });

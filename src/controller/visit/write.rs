@@ -144,6 +144,7 @@ impl Visit<'_> {
         }
         let deleted = self.ctx.store.delete(&self.resource).await;
         deleted.map_err(VisitError::Delete)?;
+        self.gone = true;
         self.log("deleted after `spec.ttlSecondsAfterFinished`");
         Ok(())
     }
