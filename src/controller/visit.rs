@@ -85,7 +85,6 @@ pub(super) async fn visit(
         Some(core) => core.refresh(wish, facts, now),
         None => Cancellation::new(wish, facts, now),
     };
-    let caught_up = newer(&cached, &newest) == Newer::Cached;
     let mut visit = Visit {
         ctx,
         resource: newest,
@@ -98,6 +97,7 @@ pub(super) async fn visit(
         return Ok(None);
     }
     let over = visit.core.stored().completion_time.is_some();
+    let caught_up = newer(&cached, &visit.resource) == Newer::Cached;
     let wake = visit.wake_at();
     // An ended resource needs no memory once the cache shows the end; before that, the memory
     // is what keeps a stale cache from starting over.
