@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub(crate) use self::live::{Applied, Script, Subject};
 pub use self::{
     answer::{Answer, AnswerBody},
-    live::{RuleState, ScriptHandle},
+    live::{RuleState, ScriptHandle, TooFewArrivals},
 };
 use crate::{route::Route, settings::optional_seconds};
 

@@ -325,6 +325,18 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_status_forgets_what_was_planned() {
+        let mut job = job(|spec| spec.ends_after = Some(Duration::from_secs(12)));
+        let change = JobChange {
+            status: Some(JobStatus::InProgress),
+            ..Default::default()
+        };
+        job.change(change, at(5));
+        job.cancel(at(10), FIVE, RepeatedCancel::Accepted).unwrap();
+        assert_eq!(job.at(at(60)).status, JobStatus::Cancelled);
+    }
+
+    #[test]
     fn a_changed_status_hides_behind_a_stale_view_until_its_refresh() {
         let mut job = job(|_| ());
         job.change(

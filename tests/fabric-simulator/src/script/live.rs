@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{HoldPoint, InvalidRule, Rule};
-use crate::{ledger::NothingMatched, route::Route};
+use crate::route::Route;
 
 /// What rules are matched against.
 pub(crate) struct Subject<'a> {
@@ -30,6 +30,18 @@ pub struct RuleState {
     pub arrived: u64,
     /// Whether its hold was released.
     pub released: bool,
+}
+
+/// Fewer requests than a test waited for have met a rule within its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("wait for requests that meet the rule: {arrived} of {wanted} came within {waited:?}")]
+pub struct TooFewArrivals {
+    /// How many the test waited for.
+    pub wanted: u64,
+    /// How many came.
+    pub arrived: u64,
+    /// The deadline.
+    pub waited: Duration,
 }
 
 /// A rule that was added: to wait for its requests, release or remove it.
@@ -62,14 +74,15 @@ impl ScriptHandle {
         &self,
         requests: u64,
         deadline: Duration,
-    ) -> Result<(), NothingMatched> {
+    ) -> Result<(), TooFewArrivals> {
         let mut progress = self.live.progress.subscribe();
         let arrival = progress.wait_for(|progress| progress.ready >= requests);
         match tokio::time::timeout(deadline, arrival).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(NothingMatched {
+            Err(_) => Err(TooFewArrivals {
+                wanted: requests,
+                arrived: self.arrived(),
                 waited: deadline,
-                held: Vec::new(),
             }),
         }
     }
