@@ -4,60 +4,30 @@
 pub(crate) mod error;
 pub(crate) mod job;
 pub(crate) mod quota;
+mod spec;
 pub(crate) mod wire;
+mod workspace;
 
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use self::job::{CancelEffect, FailureReason, JobChange, JobRef, JobSpec, JobStatus, JobView};
 use self::{
     error::FabricError,
     job::Job,
     quota::{Bucket, Quota},
+    workspace::{Item, Right, Workspace},
+};
+pub use self::{
+    spec::{CancelEffect, FailureReason, JobChange, JobRef, JobSpec, JobStatus, JobView},
+    workspace::{Access, WorkspaceSpec},
 };
 use crate::{
     entra::Identity,
     settings::{LookRetryAfter, Settings},
 };
-
-/// What an identity may do in a workspace.
-///
-/// When exactly Fabric answers 403 and when 404 to a caller without rights is not established, so
-/// both are here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Access {
-    /// Look, run and cancel (\[SPEC\] item permission *Execute*, and *Read*).
-    #[default]
-    Execute,
-    /// Look only: cancel and run answer 403 `InsufficientPrivileges`.
-    Read,
-    /// Everything answers 403 `InsufficientPrivileges`.
-    Denied,
-    /// Everything answers 404 `WorkspaceNotFound`.
-    Hidden,
-}
-
-/// A workspace to be created, or to replace one of the same id (its items and jobs stay).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct WorkspaceSpec {
-    /// A random one when left out.
-    #[serde(default)]
-    pub id: Option<Uuid>,
-    /// Shown in `GET /v1/workspaces`.
-    #[serde(default)]
-    pub display_name: String,
-    /// What identities without a grant may do.
-    #[serde(default)]
-    pub default_access: Access,
-    /// Its capacity is paused: every job route answers `CapacityNotActive`.
-    #[serde(default)]
-    pub capacity_paused: bool,
-}
 
 /// What the state machine says to a request that it processed.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,33 +53,12 @@ pub(crate) struct Fabric {
     pub(crate) quota: Quota,
 }
 
-#[derive(Debug)]
-struct Workspace {
-    display_name: String,
-    default_access: Access,
-    grants: HashMap<Identity, Access>,
-    capacity_paused: bool,
-    items: BTreeMap<Uuid, Item>,
-}
-
-#[derive(Debug)]
-struct Item {
-    display_name: String,
-    item_type: String,
-}
-
 /// What is asked for and by whom, after the token was accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) request_id: Uuid,
     pub(crate) now: Timestamp,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Right {
-    Read,
-    Execute,
 }
 
 impl Fabric {
@@ -254,20 +203,12 @@ impl Fabric {
 
     /// `GET /v1/workspaces`: what the caller may see.
     pub(crate) fn list_workspaces(&self, identity: &Identity) -> Reply {
-        let value: Vec<_> = self
+        let visible = self
             .workspaces
             .iter()
-            .filter(|(_, workspace)| {
-                matches!(workspace.access(identity), Access::Execute | Access::Read)
-            })
-            .map(|(id, workspace)| {
-                json!({
-                    "id": id,
-                    "displayName": workspace.display_name,
-                    "description": "",
-                    "type": "Workspace",
-                })
-            })
+            .filter(|(_, workspace)| workspace.allow(identity, Right::Read).is_ok());
+        let value: Vec<_> = visible
+            .map(|(id, workspace)| workspace.summary(*id))
             .collect();
         Reply::Found {
             body: json!({ "value": value }),
@@ -282,27 +223,14 @@ impl Fabric {
         workspace_id: Uuid,
     ) -> Result<Reply, FabricError> {
         let workspace = self.workspace_for(caller, workspace_id, Right::Read)?;
-        let value: Vec<_> = workspace
-            .items
-            .iter()
-            .map(|(id, item)| {
-                json!({
-                    "id": id,
-                    "displayName": item.display_name,
-                    "description": "",
-                    "type": item.item_type,
-                    "workspaceId": workspace_id,
-                })
-            })
-            .collect();
         Ok(Reply::Found {
-            body: json!({ "value": value }),
+            body: json!({ "value": workspace.item_summaries(workspace_id) }),
             retry_after: None,
         })
     }
 
     pub(crate) fn put_workspace(&mut self, id: Uuid, spec: WorkspaceSpec) {
-        let items = self
+        let (items, grants) = self
             .workspaces
             .remove(&id)
             .map(|old| (old.items, old.grants))
@@ -310,23 +238,17 @@ impl Fabric {
         self.workspaces.insert(
             id,
             Workspace {
-                display_name: spec.display_name,
-                default_access: spec.default_access,
-                grants: items.1,
-                capacity_paused: spec.capacity_paused,
-                items: items.0,
+                items,
+                grants,
+                ..Workspace::new(spec)
             },
         );
     }
 
     pub(crate) fn put_item(&mut self, workspace: Uuid, id: Uuid, name: &str, item_type: &str) {
-        self.workspace_mut(workspace).items.insert(
-            id,
-            Item {
-                display_name: name.into(),
-                item_type: item_type.into(),
-            },
-        );
+        self.workspace_mut(workspace)
+            .items
+            .insert(id, Item::new(name, item_type));
     }
 
     pub(crate) fn grant(&mut self, workspace: Uuid, identity: Identity, access: Access) {
@@ -358,10 +280,7 @@ impl Fabric {
         self.workspace_mut(spec.workspace_id)
             .items
             .entry(spec.item_id)
-            .or_insert_with(|| Item {
-                display_name: format!("item {}", spec.item_id),
-                item_type: item_type.into(),
-            });
+            .or_insert_with(|| Item::new(&format!("item {}", spec.item_id), item_type));
         let job = Job::new(spec, id, root_activity_id, self.jobs_created, now);
         self.jobs_created += 1;
         let at = job.at;
@@ -434,31 +353,19 @@ impl Fabric {
             .workspaces
             .get(&id)
             .ok_or_else(FabricError::workspace_not_found)?;
-        match workspace.access(caller.identity) {
-            Access::Execute => Ok(workspace),
-            Access::Read if right == Right::Read => Ok(workspace),
-            Access::Read | Access::Denied => Err(FabricError::insufficient_privileges()),
-            Access::Hidden => Err(FabricError::workspace_not_found()),
-        }
+        workspace.allow(caller.identity, right)?;
+        Ok(workspace)
     }
 
     fn workspace_mut(&mut self, id: Uuid) -> &mut Workspace {
-        self.workspaces.entry(id).or_insert_with(|| Workspace {
-            display_name: format!("workspace {id}"),
-            default_access: Access::default(),
-            grants: HashMap::new(),
-            capacity_paused: false,
-            items: BTreeMap::new(),
+        self.workspaces.entry(id).or_insert_with(|| {
+            Workspace::new(WorkspaceSpec {
+                id: Some(id),
+                display_name: format!("workspace {id}"),
+                default_access: Access::default(),
+                capacity_paused: false,
+            })
         })
-    }
-}
-
-impl Workspace {
-    fn access(&self, identity: &Identity) -> Access {
-        self.grants
-            .get(identity)
-            .copied()
-            .unwrap_or(self.default_access)
     }
 }
 

@@ -35,6 +35,7 @@ pub use crate::{
     route::Route,
     script::{
         Answer, AnswerBody, HoldPoint, InvalidRule, Rule, RuleState, ScriptHandle, ScriptedReply,
+        TooFewArrivals,
     },
     server::StartError,
     service::{Connection, ConnectionDropped},

@@ -2,7 +2,14 @@
 
 mod tls;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -45,6 +52,7 @@ pub(crate) struct Listening {
     ca_pem: Option<String>,
     wanted: watch::Sender<bool>,
     online: watch::Receiver<bool>,
+    accepted: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -74,7 +82,9 @@ impl Listening {
             .unzip();
         let (wanted, wishes) = watch::channel(true);
         let (reports, online) = watch::channel(true);
+        let accepted = Arc::new(AtomicU64::new(0));
         let serving = Serving {
+            accepted: accepted.clone(),
             address,
             acceptor,
             connection,
@@ -87,6 +97,7 @@ impl Listening {
             ca_pem,
             wanted,
             online,
+            accepted,
             task,
         })
     }
@@ -106,6 +117,10 @@ impl Listening {
 
     pub(crate) fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Returns when it is so.
@@ -128,6 +143,7 @@ struct Serving {
     connection: Connection,
     wishes: watch::Receiver<bool>,
     reports: watch::Sender<bool>,
+    accepted: Arc<AtomicU64>,
 }
 
 impl Serving {
@@ -156,6 +172,7 @@ impl Serving {
             tokio::select! {
                 accepted = open.accept() => match accepted {
                     Ok((stream, _)) => {
+                        self.accepted.fetch_add(1, Ordering::Relaxed);
                         let connection = self.connection.clone();
                         connections.spawn(serve(stream, self.acceptor.clone(), connection));
                     }

@@ -94,6 +94,16 @@ impl Simulator {
         self.listening.as_ref().and_then(Listening::ca_pem)
     }
 
+    /// How many connections were accepted so far, whether or not a request came: zero proves that a
+    /// client never followed a link to here.
+    ///
+    /// # Panics
+    ///
+    /// When it is [in memory](Simulator::in_memory).
+    pub fn connections(&self) -> u64 {
+        self.listening().accepted()
+    }
+
     /// Refuses connections and breaks those that exist, until [`Simulator::come_back`].
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::job::{FailureReason, Job, JobStatus};
+use super::{FailureReason, JobStatus, job::Job};
 use crate::settings::Settings;
 
 /// The body of a look at a job.

@@ -6,7 +6,11 @@ use http::{HeaderMap, header};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Processed, Received, State, text};
+use super::{
+    State,
+    received::{Processed, Received},
+    text,
+};
 use crate::{
     entra::{EntraRefusal, TokenRequest},
     route::{Call, Route},

@@ -2,7 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Processed, Received, State};
+use super::{
+    State,
+    received::{Processed, Received},
+};
 use crate::{
     fabric::{Caller, JobRef, Reply, error::FabricError, quota::Bucket},
     route::Route,

@@ -259,6 +259,7 @@ async fn entra_refuses_with_its_own_bodies() {
                 "{description}"
             );
         }
+        assert_ne!(answer.json["trace_id"], answer.json["correlation_id"]);
         assert!(answer.json["timestamp"].as_str().unwrap().ends_with('Z'));
     }
 
@@ -342,16 +343,16 @@ async fn unknown_things_and_missing_rights_have_fabrics_codes() {
     let (w, i, j) = (job.workspace_id, job.item_id, job.job_instance_id);
     let (w, i, j) = (w.to_string(), i.to_string(), j.to_string());
     let other = Uuid::new_v4().to_string();
+    let sibling = simulator
+        .add_item(job.workspace_id, "another item", "Notebook")
+        .to_string();
     let rows = [
         (url(&other, &i, &j), 404, "WorkspaceNotFound"),
         (url(&w, &other, &j), 404, "ItemNotFound"),
         (url(&w, &i, &other), 404, "JobInstanceNotFound"),
         (url(&w, &i, "not-a-uuid"), 400, "InvalidParameter"),
-        (
-            url(&w, &i, &format!("{{{j}}}").replace(['{', '}'], "0")),
-            400,
-            "InvalidParameter",
-        ),
+        (url(&w, &i, &j.replace('-', "")), 400, "InvalidParameter"),
+        (url(&w, &sibling, &j), 404, "JobInstanceNotFound"),
         (
             format!("{}/v2/nothing", simulator.url()),
             404,
@@ -673,6 +674,9 @@ async fn waiting_for_what_never_comes_ends_with_the_ledger() {
         .await
         .unwrap_err();
     assert_eq!(error.held.len(), 1);
+    let unmet = simulator.script(Rule::on(Route::Cancel));
+    let error = unmet.wait_for_arrivals(1, moment).await.unwrap_err();
+    assert_eq!((error.arrived, error.wanted), (0, 1));
 }
 
 #[tokio::test]
@@ -682,8 +686,10 @@ async fn offline_refuses_connections_until_it_comes_back_at_the_same_address() {
     let client = Client::new(&simulator, &seed).await;
     simulator.go_offline().await;
     assert!(client.try_cancel().await.unwrap_err().is_connect());
+    let before = simulator.connections();
     simulator.come_back().await;
     assert_eq!(client.cancel().await.status, 202);
+    assert_eq!(simulator.connections(), before + 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! A small client of Fabric and Entra for the tests.
 
-#![expect(clippy::unwrap_used, reason = "test code outside of a test function")]
-
 use std::{collections::BTreeMap, time::Duration};
 
 use fabric_simulator::{Config, Seed, Settings, Simulator};

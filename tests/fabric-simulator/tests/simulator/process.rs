@@ -292,7 +292,10 @@ async fn everything_is_steered_over_http() {
             .call("POST", &format!("script/{rule}/release"), json!({}))
             .await
     };
-    let (held, _) = tokio::join!(program.job("GET", "", &token), release);
+    let both = async { tokio::join!(program.job("GET", "", &token), release) };
+    let (held, _) = tokio::time::timeout(client::SOON, both)
+        .await
+        .expect("it is released");
     assert_eq!(held.status, 200);
     let contradiction = json!({ "skipProcessing": true });
     let refused = program.call("POST", "script", contradiction).await;
@@ -344,10 +347,21 @@ fn a_wrong_flag_ends_the_program_with_a_sentence() {
         ("--cancel-takes=soon", "5s"),
         ("--clock-factor=0", "above 0"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_fabric-simulator"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fabric-simulator"))
             .arg(flag)
-            .output()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        if !line.is_empty() {
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(line.is_empty(), "{flag} was taken");
         assert!(!output.status.success());
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(word), "{text}");
