@@ -9,6 +9,7 @@ mod classify;
 mod endpoint;
 mod exchange;
 mod gate;
+mod meaning;
 mod retry_after;
 mod wire;
 

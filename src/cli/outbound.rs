@@ -138,18 +138,15 @@ fn client(settings: &Settings) -> Result<Client, Error> {
         builder = builder.tls_certs_merge(bundle(path)?);
     }
     builder.build().map_err(|source| {
-        // With a bundle there is something to trust, so only then can it be this.
-        let no_roots = settings.ca_bundle.is_none()
-            && causes(&source).any(|cause| {
-                matches!(
-                    cause.downcast_ref::<rustls::Error>(),
-                    Some(rustls::Error::General(_))
-                )
-            });
-        if no_roots {
-            Error::NoRoots { source }
-        } else {
-            Error::Build { source }
+        let tls = causes(&source).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+        match (tls, &settings.ca_bundle) {
+            (Some(rustls::Error::InvalidCertificate(_)), Some(path)) => Error::DamagedBundle {
+                path: path.clone(),
+                source,
+            },
+            // With a bundle there is something to trust, so only then can it be this.
+            (Some(rustls::Error::General(_)), None) => Error::NoRoots { source },
+            _ => Error::Build { source },
         }
     })
 }
@@ -321,3 +318,6 @@ impl fmt::Debug for Settings {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
-//! The one place that says what an answer of Fabric's means.
+//! Turns an answer of Fabric's into an observation.
 //!
-//! The error code decides, wherever it stands; the HTTP status is the fallback. What neither
-//! explains is unclear: a cancel request's outcome is then unknown, and a look told nothing.
+//! What an error means is said in `meaning` alone. What that does not explain is unclear: a
+//! cancel request's outcome is then unknown, and a look told nothing.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use jiff::Timestamp;
 
 use super::Endpoint;
 use super::exchange::{Failure, Reply};
+use super::meaning::{Advice, Hint, Meaning, meaning};
 use super::retry_after::retry_after;
 use super::wire::{self, Body, Said};
-use crate::cancellation::{JobInstance, Observation, Refusal, ServiceError, Source, Throttle};
+use crate::cancellation::{JobInstance, Observation, ServiceError, Source};
 use crate::entra::AccessToken;
 use crate::telemetry::text;
 
@@ -34,44 +35,6 @@ pub(super) struct Asked<'a> {
     endpoint: &'a Endpoint,
     token: &'a AccessToken,
     now: Timestamp,
-}
-
-/// What an error code or an HTTP status says about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    /// The job is over.
-    AlreadyCompleted,
-    /// Not now.
-    Throttled(Throttle),
-    /// No, and why.
-    Refused(Refusal, Advice),
-    /// The answer does not say; the hint names a likely cause.
-    Unclear(Hint),
-}
-
-/// What to do about a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Advice {
-    /// The fixed text of the refusal says it all.
-    General,
-    GrantRole,
-    GrantScope,
-    TenantSwitch,
-    Feature,
-    TenantNotAllowed,
-    License,
-    AssignCapacity,
-    OtherIdentity,
-}
-
-/// What an unclear answer suggests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hint {
-    None,
-    /// The host does not know the route, so it may not be Fabric.
-    Route,
-    /// The answer points elsewhere.
-    Redirect,
 }
 
 impl<'a> Asked<'a> {
@@ -324,79 +287,6 @@ impl Answer<'_> {
             http_status: Some(status),
             request_id: self.said.request_id.clone(),
         }
-    }
-}
-
-/// What an error code means, or without a known one the HTTP status.
-///
-/// Sources: the common codes of Fabric's SDKs (`fabric-sdk-go`, `error_codes.go`) and the codes
-/// that the reference lists for the two calls. What ends a cancellation for ever
-/// (`RequestRejected`) is listed by name and believed only while Fabric does not call it
-/// retriable; whatever is not listed costs another try.
-fn meaning(code: Option<&str>, status: u16, is_retriable: Option<bool>) -> Meaning {
-    use Meaning::{AlreadyCompleted, Refused, Throttled, Unclear};
-    use Refusal::{
-        AuthenticationFailed, CapacityPaused, JobNotFound, PermissionDenied, RequestRejected,
-        TargetNotFound,
-    };
-
-    let retriable = is_retriable == Some(true);
-    match (code.unwrap_or_default(), status) {
-        ("JobAlreadyCompleted", _) => AlreadyCompleted,
-
-        ("CapacityNotActive", _) => Refused(CapacityPaused, Advice::General),
-        ("WorkspaceHasNoCapacityAssigned", _) => Refused(CapacityPaused, Advice::AssignCapacity),
-
-        ("TooManyRequestsForCapacity", _) => Throttled(Throttle::Capacity),
-        ("RequestBlocked" | "TooManyRequests", status) if status != 430 => {
-            Throttled(Throttle::Identity)
-        }
-
-        ("Unauthorized" | "InvalidToken" | "TokenIsMissing" | "TokenExpired", _) => {
-            Refused(AuthenticationFailed, Advice::General)
-        }
-        ("TenantNotAllowed", _) => Refused(AuthenticationFailed, Advice::TenantNotAllowed),
-        ("UserNotLicensed", _) => Refused(AuthenticationFailed, Advice::License),
-
-        (
-            "Forbidden"
-            | "InsufficientPrivileges"
-            | "InsufficientWorkspaceRole"
-            | "MissingMinimalPermissions",
-            _,
-        ) => Refused(PermissionDenied, Advice::GrantRole),
-        ("InsufficientScopes", _) => Refused(PermissionDenied, Advice::GrantScope),
-        ("TenantSwitchDisabled", _) => Refused(PermissionDenied, Advice::TenantSwitch),
-        ("FeatureNotAvailable", _) => Refused(PermissionDenied, Advice::Feature),
-
-        ("ItemNotFound" | "WorkspaceNotFound", _) => Refused(TargetNotFound, Advice::General),
-        ("JobInstanceNotFound", _) => Refused(JobNotFound, Advice::General),
-
-        (
-            "BadRequest"
-            | "InvalidInput"
-            | "InvalidParameter"
-            | "InvalidRequestUri"
-            | "InvalidItemType"
-            | "InvalidJobType"
-            | "UnsupportedItemType"
-            | "CorruptedPayload"
-            | "OperationNotSupportedForItem",
-            _,
-        ) if !retriable => Refused(RequestRejected, Advice::General),
-        ("PrincipalTypeNotSupported", _) if !retriable => {
-            Refused(RequestRejected, Advice::OtherIdentity)
-        }
-
-        ("EntityNotFound" | "EndpointNotFound", _) => Unclear(Hint::Route),
-
-        (_, 401) => Refused(AuthenticationFailed, Advice::General),
-        (_, 403) => Refused(PermissionDenied, Advice::GrantRole),
-        (_, 429) => Throttled(Throttle::Identity),
-        (_, 430) => Throttled(Throttle::Capacity),
-        (_, 300..=399) => Unclear(Hint::Redirect),
-        ("", 404) => Unclear(Hint::Route),
-        (_, _) => Unclear(Hint::None),
     }
 }
 

@@ -81,6 +81,21 @@ async fn a_call_ends_at_its_deadline_and_not_before() {
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
 }
 
+#[test]
+fn a_body_is_read_up_to_256_kib_and_not_a_byte_further() {
+    let sized = |bytes: usize| {
+        let job = format!(r#"{{"id":"{}","status":"Cancelled"}}"#, JOB.job_instance_id);
+        let (client, _) = client(answer(200).body(job.clone() + &" ".repeat(bytes - job.len())));
+        block_on(client.look(&JOB, &token(), now()))
+    };
+    assert!(matches!(sized(256 * 1024), Observation::JobSeen { .. }));
+    let observed = sized(256 * 1024 + 1);
+    assert!(
+        matches!(&observed, Observation::Inconclusive { error, .. } if error.code == "BodyTooLarge"),
+        "{observed:?}"
+    );
+}
+
 #[expect(clippy::disallowed_methods, reason = "measures paused time")]
 fn tokio_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
