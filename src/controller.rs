@@ -257,6 +257,11 @@ async fn reconcile(
             Arc::new(shown)
         }
     };
+    if let Some(at) = ctx.known.left_alone(&*resource, ctx.clock.now()) {
+        let (action, result) = ctx.action(Some(at));
+        ctx.metrics.reconciled(result);
+        return Ok(action);
+    }
     let problem = watched
         .0
         .as_ref()
@@ -265,6 +270,7 @@ async fn reconcile(
     let work = work(Arc::clone(&ctx), Arc::clone(&resource), problem).boxed();
     let failure = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(at)) => {
+            ctx.known.succeeded(&*resource);
             let (action, result) = ctx.action(at);
             ctx.metrics.reconciled(result);
             return Ok(action);
@@ -282,6 +288,6 @@ async fn reconcile(
         "trying again"
     );
     ctx.metrics.reconciled(ReconcileResult::Error);
-    let at = visit::pause_after_failure(&ctx, &resource);
+    let at = ctx.known.failed(&*resource, ctx.clock.now());
     Ok(ctx.action(Some(at)).0)
 }

@@ -5,13 +5,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use uuid::Uuid;
 
 use crate::api::FabricJobCancellation;
-use crate::cancellation::Cancellation;
+use crate::cancellation::{Cancellation, JobInstance, later, policy};
 
 /// Everything that is known, by uid: a re-created object is another one.
 #[derive(Default)]
-pub(super) struct Known(Mutex<HashMap<String, Entry>>);
+pub(super) struct Known {
+    entries: Mutex<HashMap<String, Entry>>,
+    failing: Mutex<HashMap<String, Failing>>,
+}
+
+/// A resource for which our own work failed.
+struct Failing {
+    generation: Option<i64>,
+    /// Failures in a row.
+    failures: u32,
+    /// No visit before this moment.
+    retry_at: Timestamp,
+}
 
 /// One resource as this process last saw or wrote it.
 #[derive(Clone)]
@@ -22,8 +35,6 @@ pub(super) struct Entry {
     pub core: Option<Cancellation>,
     /// Since this moment the cache is known to lag behind: a live read is due.
     pub read_live_at: Option<Timestamp>,
-    /// Failures of our own work in a row.
-    pub failures: u32,
 }
 
 /// Which of two editions of one object is newer.
@@ -38,15 +49,52 @@ pub(super) enum Newer {
 }
 
 impl Known {
+    /// Until when a resource is left alone because our own work for it failed. Without this the
+    /// event of a write that came before the failure would bring it up again at once, and each
+    /// foreign edit too. A new generation is tried at once: its author acted.
+    pub(super) fn left_alone(
+        &self,
+        resource: &impl ResourceExt,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let failing = lock(&self.failing);
+        let known = failing.get(&resource.uid()?)?;
+        let same = known.generation == resource.meta().generation;
+        (same && now < known.retry_at).then_some(known.retry_at)
+    }
+
+    /// Our own work failed once more, perhaps by a panic. Says when to try again.
+    pub(super) fn failed(&self, resource: &impl ResourceExt, now: Timestamp) -> Timestamp {
+        let uid = resource.uid().unwrap_or_default();
+        // The spread needs an id of each resource, and one that cannot be decoded has no job.
+        let seed = JobInstance {
+            workspace_id: Uuid::nil(),
+            item_id: Uuid::nil(),
+            job_instance_id: Uuid::parse_str(&uid).unwrap_or_default(),
+        };
+        let mut failing = lock(&self.failing);
+        let failures = failing.get(&uid).map_or(0, |known| known.failures);
+        let retry_at = later(now, policy::backoff(policy::BACKOFF, &seed, failures));
+        let known = Failing {
+            generation: resource.meta().generation,
+            failures: failures.saturating_add(1),
+            retry_at,
+        };
+        failing.insert(uid, known);
+        retry_at
+    }
+
+    /// Our own work succeeded.
+    pub(super) fn succeeded(&self, resource: &impl ResourceExt) {
+        if let Some(uid) = resource.uid() {
+            lock(&self.failing).remove(&uid);
+        }
+    }
+
     /// Takes what is known of `uid` out, for one visit. A visit that panics leaves nothing
     /// behind, so the resource is then met as after a restart.
     pub(super) fn take(&self, uid: &str) -> Option<Entry> {
-        self.lock().remove(uid)
-    }
-
-    /// Failures of our own work on `uid` in a row.
-    pub(super) fn failures(&self, uid: &str) -> u32 {
-        self.lock().get(uid).map_or(0, |entry| entry.failures)
+        lock(&self.entries).remove(uid)
     }
 
     /// Keeps what one visit made of the resource.
@@ -54,22 +102,24 @@ impl Known {
         let Some(uid) = entry.resource.uid() else {
             return;
         };
-        self.lock().insert(uid, entry);
+        lock(&self.entries).insert(uid, entry);
     }
 
     /// Forgets all resources that no longer exist, once enough has gathered to be worth it.
     pub(super) fn prune(&self, existing: usize, uids: impl FnOnce() -> HashSet<String>) {
-        let mut known = self.lock();
-        if known.len() > 2 * existing + 64 {
+        let mut known = lock(&self.entries);
+        let mut failing = lock(&self.failing);
+        if known.len().max(failing.len()) > 2 * existing + 64 {
             let uids = uids();
             known.retain(|uid, _| uids.contains(uid));
+            failing.retain(|uid, _| uids.contains(uid));
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        // Every change is a single insert or remove.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is a single insert or remove.
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Compares two editions of one object. Kubernetes promises since 1.35 that resourceVersions
@@ -114,6 +164,41 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_whose_work_failed_is_left_alone_longer_each_time_unless_its_author_acts() {
+        let known = Known::default();
+        let mut resource = edition("1");
+        let start = Timestamp::UNIX_EPOCH;
+        let pauses: Vec<_> = (0..8)
+            .map(|_| {
+                known
+                    .failed(&resource, start)
+                    .duration_since(start)
+                    .as_secs()
+            })
+            .collect();
+        assert!(
+            pauses[..6].is_sorted() && pauses[0] == 1 && (60..=75).contains(&pauses[7]),
+            "{pauses:?}"
+        );
+        resource.metadata.resource_version = Some("2".into());
+        assert!(known.left_alone(&resource, start).is_some());
+        let over = later(start, std::time::Duration::from_secs(76));
+        assert_eq!(known.left_alone(&resource, over), None);
+        resource.metadata.generation = Some(2);
+        assert_eq!(known.left_alone(&resource, start), None);
+        resource.metadata.generation = None;
+        known.succeeded(&resource);
+        assert_eq!(known.left_alone(&resource, start), None);
+        assert_eq!(
+            known
+                .failed(&resource, start)
+                .duration_since(start)
+                .as_secs(),
+            1
+        );
+    }
+
+    #[test]
     fn what_no_longer_exists_is_forgotten_once_it_is_worth_it() {
         let known = Known::default();
         for n in 0..200 {
@@ -123,7 +208,6 @@ mod tests {
                 resource: Arc::new(resource),
                 core: None,
                 read_live_at: None,
-                failures: 0,
             });
         }
         known.prune(200, || unreachable!("nothing to gain yet"));

@@ -9,8 +9,7 @@ use kube::ResourceExt;
 
 use crate::api::FabricJobCancellation;
 use crate::cancellation::{
-    Cancellation, Observation, Refusal, Source, Step, later,
-    policy::{BACKOFF, INTENT_LICENCE, backoff},
+    Cancellation, Observation, Refusal, Source, Step, later, policy::INTENT_LICENCE,
 };
 use crate::telemetry::metrics::{FabricOutcome, Operation};
 
@@ -58,7 +57,6 @@ pub(super) async fn visit(
         return Ok(None);
     };
     let entry = ctx.known.take(&uid);
-    let failures = entry.as_ref().map_or(0, |entry| entry.failures);
     let core = entry.as_ref().and_then(|entry| entry.core.clone());
     let read_live_at = entry.as_ref().and_then(|entry| entry.read_live_at);
     let ours = entry.map(|entry| entry.resource);
@@ -70,7 +68,6 @@ pub(super) async fn visit(
                 resource: ours.unwrap_or(cached),
                 core,
                 read_live_at,
-                failures: failures + 1,
             });
             return Err(error);
         }
@@ -106,19 +103,9 @@ pub(super) async fn visit(
             resource: visit.resource,
             core: Some(visit.core),
             read_live_at: visit.read_live_at,
-            failures: if result.is_ok() { 0 } else { failures + 1 },
         });
     }
     result.map(|()| wake)
-}
-
-/// How long to wait after our own work failed for the n-th time in a row.
-pub(super) fn pause_after_failure(ctx: &Context, resource: &FabricJobCancellation) -> Timestamp {
-    let failures = resource.uid().map_or(0, |uid| ctx.known.failures(&uid));
-    let pause = status::wish(resource).map_or(BACKOFF.0, |wish| {
-        backoff(BACKOFF, &wish.job, failures.saturating_sub(1))
-    });
-    later(ctx.clock.now(), pause)
 }
 
 /// The newest edition: the cached one, our own last answer, or a live read where neither can be

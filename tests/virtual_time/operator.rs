@@ -1,0 +1,333 @@
+//! The operator's real controller between the API server in memory and the Fabric simulator in
+//! memory, all on one virtual clock.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use fabric_job_operator::{
+    controller::{self, Clock, Services, Settings},
+    entra::{Authority, EntraClient},
+    fabric::{Endpoint, FabricClient, Transport},
+    telemetry::{Metrics, Readiness},
+};
+use fabric_simulator::{Config, Entry, Identity, JobRef, JobSpec, Route, Simulator};
+use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, ServiceExt};
+use uuid::Uuid;
+
+use crate::{
+    api_server::{ApiServer, CANCELLATIONS, NAMESPACE, OPERATOR, SECRETS},
+    clock::{Calendar, pass},
+};
+
+/// How often a waiting test looks: fine enough to say when something happened, in seconds.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Everything that a scenario needs.
+pub struct Bench {
+    pub calendar: Calendar,
+    pub server: ApiServer,
+    pub fabric: Simulator,
+    /// How many Fabric calls for a job instance will panic inside the operator.
+    pub panics: Arc<Mutex<HashMap<Uuid, usize>>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    task: JoinHandle<Result<(), controller::RunError>>,
+    shutdown: CancellationToken,
+    readiness: Readiness,
+}
+
+/// Without an operator: [`Bench::start`] starts it.
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(fabric_simulator::Settings::default())
+    }
+
+    /// With a Fabric that behaves like this.
+    pub fn with(settings: fabric_simulator::Settings) -> Self {
+        let calendar = Calendar::new();
+        let server = ApiServer::new(calendar);
+        let fabric = Simulator::in_memory(Config {
+            clock: fabric_simulator::Clock::starting_at(calendar.now()),
+            settings,
+            ..Config::default()
+        });
+        let identity = Identity::new(Uuid::from_u128(1), Uuid::from_u128(2));
+        fabric.add_secret(&identity, "a-client-secret");
+        let text = |text: &str| ByteString(text.as_bytes().to_vec());
+        let data = BTreeMap::from([
+            ("AZURE_TENANT_ID".to_owned(), text(&identity.tenant_id)),
+            ("AZURE_CLIENT_ID".to_owned(), text(&identity.client_id)),
+            ("AZURE_CLIENT_SECRET".to_owned(), text("a-client-secret")),
+        ]);
+        let secret = Secret {
+            data: Some(data),
+            type_: Some("Opaque".into()),
+            ..Secret::default()
+        };
+        let mut secret = serde_json::to_value(secret).expect("a Secret is valid JSON");
+        secret["metadata"] = json!({"name": "fabric-credentials"});
+        server.create(&SECRETS, secret);
+        Self {
+            calendar,
+            server,
+            fabric,
+            panics: Arc::default(),
+            running: None,
+        }
+    }
+
+    /// Starts the operator on a node whose clock is right.
+    pub fn start(&mut self) {
+        self.start_on_a_node_ahead_by(SignedDuration::ZERO);
+    }
+
+    /// Starts the operator on a node whose clock is wrong by this much.
+    pub fn start_on_a_node_ahead_by(&mut self, ahead: SignedDuration) {
+        let endpoint = Endpoint::parse("https://api.fabric.microsoft.com", false);
+        let authority = Authority::parse("https://login.microsoftonline.com", false);
+        let scope = "https://api.fabric.microsoft.com/.default".to_owned();
+        let readiness = Readiness::not_yet("starting");
+        let services = Services {
+            client: self.server.client(OPERATOR),
+            fabric: FabricClient::new(self.transport(), endpoint.expect("a valid origin")),
+            entra: EntraClient::new(self.transport(), authority.expect("a valid origin"), scope),
+            clock: Clock::starting_at(self.calendar.now() + ahead),
+            metrics: Arc::new(Metrics::new()),
+            readiness: readiness.clone(),
+        };
+        let settings = Settings {
+            namespace: None,
+            concurrency: 32,
+        };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(controller::run(settings, services, shutdown.clone()));
+        self.running = Some(Running {
+            task,
+            shutdown,
+            readiness,
+        });
+    }
+
+    /// Ends the operator as SIGKILL does: in the middle of whatever it does.
+    pub fn kill(&mut self) {
+        self.running.take().expect("the operator runs").task.abort();
+    }
+
+    /// Ends the operator as SIGTERM does.
+    pub async fn shut_down(&mut self) -> Result<(), controller::RunError> {
+        let running = self.running.take().expect("the operator runs");
+        running.shutdown.cancel();
+        running.task.await.expect("the controller does not panic")
+    }
+
+    /// Why the operator is not ready, if it is not.
+    pub fn not_ready(&self) -> Option<String> {
+        self.running
+            .as_ref()
+            .expect("the operator runs")
+            .readiness
+            .reason()
+    }
+
+    fn transport(&self) -> Transport {
+        let (connection, panics) = (self.fabric.connection(), Arc::clone(&self.panics));
+        let service = tower::service_fn(move |request: http::Request<Bytes>| {
+            let (connection, panics) = (connection.clone(), Arc::clone(&panics));
+            async move {
+                if is_due(&panics, request.uri().path()) {
+                    // Without the hook, whose backtrace would only hide the test's own output.
+                    std::panic::resume_unwind(Box::new("the test asked for this panic"));
+                }
+                let answer = connection
+                    .oneshot(request.map(axum::body::Body::from))
+                    .await;
+                let answer = answer.map_err(|dropped| {
+                    BoxError::from(std::io::Error::new(
+                        std::io::ErrorKind::ConnectionReset,
+                        dropped,
+                    ))
+                })?;
+                Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+            }
+        });
+        Transport::new(service)
+    }
+}
+
+/// What people do.
+impl Bench {
+    /// A running job, the same for the same number in every run.
+    pub fn job(&self, number: u32) -> JobRef {
+        self.job_like(number, |_| {})
+    }
+
+    /// The job of this number, with something special.
+    pub fn job_like(&self, number: u32, special: impl FnOnce(&mut JobSpec)) -> JobRef {
+        let mut spec = JobSpec::running(Uuid::from_u128(10), Uuid::from_u128(11));
+        spec.id = Some(job_id(number));
+        special(&mut spec);
+        self.fabric.add_job(spec)
+    }
+
+    /// Applies a FabricJobCancellation for this job; `spec` holds the fields beside the ids.
+    pub fn cancel(&self, name: &str, job: JobRef, mut spec: Value) -> Value {
+        spec["workspaceId"] = json!(job.workspace_id);
+        spec["itemId"] = json!(job.item_id);
+        spec["jobInstanceId"] = json!(job.job_instance_id);
+        let object = json!({"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec});
+        self.server.create(&CANCELLATIONS, object)
+    }
+
+    /// Changes a label to this value.
+    pub fn label(&self, name: &str, value: &str) {
+        self.server.edit(&CANCELLATIONS, name, |object| {
+            object["metadata"]["labels"] = json!({"edited": value})
+        });
+    }
+}
+
+/// What there is to see.
+impl Bench {
+    pub fn status(&self, name: &str) -> Value {
+        let object = self.server.get(&CANCELLATIONS, name);
+        object.expect("the test asks for what exists")["status"].take()
+    }
+
+    pub fn resource_version(&self, name: &str) -> Value {
+        let object = self.server.get(&CANCELLATIONS, name);
+        object.expect("the test asks for what exists")["metadata"]["resourceVersion"].take()
+    }
+
+    /// Ready's status and reason, for example `True JobCancelled`.
+    pub fn ready(&self, name: &str) -> String {
+        self.condition(name, "Ready")
+    }
+
+    pub fn condition(&self, name: &str, kind: &str) -> String {
+        let status = self.status(name);
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions
+            .into_iter()
+            .find(|condition| condition["type"] == kind);
+        found.map_or_else(String::new, |condition| {
+            format!(
+                "{} {}",
+                text(&condition["status"]),
+                text(&condition["reason"])
+            )
+        })
+    }
+
+    pub fn has_ended(&self, name: &str) -> bool {
+        self.status(name)["completionTime"].is_string()
+    }
+
+    /// Lets time pass until the cancellation has ended, at most so long.
+    pub async fn ended(&self, name: &str, within: Duration) {
+        self.wait(within, &format!("{name} has ended"), || {
+            self.has_ended(name)
+        })
+        .await;
+    }
+
+    /// Lets time pass until something is so, at most so long.
+    pub async fn wait(&self, within: Duration, what: &str, is_so: impl Fn() -> bool) {
+        let end = self.calendar.elapsed() + within;
+        while !is_so() {
+            assert!(
+                self.calendar.elapsed() < end,
+                "not within {within:?}: {what}\nobjects: {:#?}\nFabric: {:#?}",
+                self.server.list(&CANCELLATIONS),
+                self.fabric.ledger(),
+            );
+            pass(GLANCE).await;
+        }
+    }
+
+    /// Every call of Fabric's own routes so far, in order.
+    pub fn calls(&self) -> Vec<Entry> {
+        let mut calls = self.fabric.ledger();
+        calls.retain(|entry| Route::FABRIC.contains(&entry.route));
+        calls
+    }
+
+    /// When the cancel requests for this job arrived, in whole seconds since the start.
+    pub fn cancels(&self, job: JobRef) -> Vec<i64> {
+        self.seconds(Route::Cancel, job)
+    }
+
+    /// When the looks at this job arrived, in whole seconds since the start.
+    pub fn looks(&self, job: JobRef) -> Vec<i64> {
+        self.seconds(Route::Job, job)
+    }
+
+    fn seconds(&self, route: Route, job: JobRef) -> Vec<i64> {
+        let id = job.job_instance_id.to_string();
+        let calls = self.fabric.requests(route).into_iter();
+        calls
+            .filter(|entry| entry.job_instance_id.as_ref() == Some(&id))
+            .map(|entry| since_start(entry.time).as_secs())
+            .collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.task.abort();
+        }
+    }
+}
+
+/// Whether the call of this path is to panic; it is counted.
+fn is_due(panics: &Mutex<HashMap<Uuid, usize>>, path: &str) -> bool {
+    let mut panics = panics.lock().expect("no holder of the lock panics");
+    let planned = panics
+        .iter_mut()
+        .find(|(job, left)| **left > 0 && path.contains(&job.to_string()));
+    planned.map(|(_, left)| *left -= 1).is_some()
+}
+
+/// Time since every test's start.
+pub fn since_start(time: Timestamp) -> SignedDuration {
+    time.duration_since(
+        crate::clock::START
+            .parse()
+            .expect("the constant is a timestamp"),
+    )
+}
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+pub fn hours(hours: u64) -> Duration {
+    minutes(60 * hours)
+}
+
+/// As random as those of Fabric, and the same in every run: what spreads by the id spreads.
+fn job_id(number: u32) -> Uuid {
+    Uuid::from_u128(
+        (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
+    )
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
