@@ -113,14 +113,16 @@ impl Cancellation {
 
     fn job_seen(&mut self, job: Job, retry_after: Option<Duration>, now: Timestamp) {
         self.succeeded();
-        self.memory.looked_at = Some(now);
         self.memory.missing_since = None;
         self.memory.suspicious_looks = if job.is_suspicious() {
             self.memory.suspicious_looks + 1
         } else {
             0
         };
-        let believed = !job.is_suspicious() || self.memory.suspicious_looks >= SUSPICIOUS_LOOKS;
+        let believed = self.is_believed(&job);
+        if believed {
+            self.memory.looked_at = Some(now);
+        }
         let over = job.status.is_terminal() && believed;
         let status = job.status.clone();
         // Details may change from look to look; only a new status is news.
@@ -143,6 +145,11 @@ impl Cancellation {
             }
             self.memory.running_looks += 1;
         }
+    }
+
+    /// Whether what a look showed is believed: a suspicious failure only when seen repeatedly.
+    pub(super) fn is_believed(&self, job: &Job) -> bool {
+        !job.is_suspicious() || self.memory.suspicious_looks >= SUSPICIOUS_LOOKS
     }
 
     fn reason_of_end(&self, status: &JobStatus) -> Reason {
@@ -170,10 +177,14 @@ impl Cancellation {
         let asked_to_cancel = self.memory.attempt == Attempt::InFlight;
         self.attempt_did_nothing();
         let not_found = matches!(refusal, Refusal::JobNotFound | Refusal::TargetNotFound);
-        if not_found && self.memory.already_completed {
+        if not_found && self.memory.already_completed && !self.is_accepted() {
             // Fabric said that the job is over and no longer shows how it ended.
             self.in_trouble(Reason::JobNotFound, None, Some(error), now);
-            self.end(Reason::JobAlreadyFinished, now);
+            let shown_before = self.seen_over().cloned();
+            let reason = shown_before.map_or(Reason::JobAlreadyFinished, |status| {
+                self.reason_of_end(&status)
+            });
+            self.end(reason, now);
             return;
         }
         match refusal {

@@ -31,7 +31,7 @@ pub(super) struct Memory {
     pub suspicious_looks: u32,
     /// Since when Fabric says it does not know the instance.
     pub missing_since: Option<Timestamp>,
-    /// When the job was last seen.
+    /// When the job was last seen, in a state that is believed.
     pub looked_at: Option<Timestamp>,
     /// A suspended resource's job was looked at.
     pub preflighted: bool,

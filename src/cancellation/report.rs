@@ -197,9 +197,12 @@ impl Cancellation {
     }
 
     /// The terminal status that Fabric reported, if it did.
-    fn seen_over(&self) -> Option<&JobStatus> {
+    pub(super) fn seen_over(&self) -> Option<&JobStatus> {
         let job = self.current.job.as_ref()?;
-        (job.status.is_terminal() && self.memory.missing_since.is_none()).then_some(&job.status)
+        let seen = job.status.is_terminal()
+            && self.is_believed(job)
+            && self.memory.missing_since.is_none();
+        seen.then_some(&job.status)
     }
 
     fn end_text(&self, reason: Reason, success: bool, now: Timestamp) -> String {
