@@ -79,11 +79,15 @@ impl Cancellation {
         self.wish = wish;
         if stored.completion_time.is_some() {
             self.current = stored.clone();
-        } else if stored.attempts != self.memory.attempt_number {
-            // Somebody else's intent, or ours whose answer was lost: unresolved.
-            let unstored = self.current;
-            self.memory = Memory::of(&stored, now);
-            self.current = stored.clone();
+        } else if stored.attempts > self.current.attempts {
+            // Somebody else's intent, or ours whose answer was lost: unresolved. (Fewer attempts
+            // are an old status put back: what is known here stands, and is stored again.)
+            let memory = Memory::of(&stored, now);
+            let before = std::mem::replace(&mut self.memory, memory);
+            self.memory.not_before = before.not_before;
+            self.memory.already_completed |= before.already_completed;
+            self.memory.answer_lost |= before.answer_lost;
+            let unstored = std::mem::replace(&mut self.current, stored.clone());
             if unstored.accepted_time.is_some() && stored.accepted_time.is_none() {
                 self.current.accepted_time = unstored.accepted_time;
                 self.current.location = unstored.location;
@@ -110,9 +114,6 @@ impl Cancellation {
         next.current.attempts += 1;
         next.current.request_time = Some(whole_second(now));
         next.current.identity = Some(identity);
-        if matches!(next.memory.attempt, Attempt::Unknown { .. }) {
-            next.memory.answer_lost = true;
-        }
         next.to_store(now)
     }
 
@@ -122,7 +123,6 @@ impl Cancellation {
         if self.identity_was_the_trouble() {
             self.memory.trouble = None;
         }
-        self.memory.attempt_number = stored.attempts;
         self.memory.attempt = Attempt::InFlight;
         self.memory.running_looks = 0;
         self.wish = wish;
@@ -137,7 +137,7 @@ impl Cancellation {
         self.wish = wish;
         self.current = stored.clone();
         self.stored = stored;
-        self
+        self.settled()
     }
 
     /// What should be stored now, if that is worth a write: a new fact, a new reason, a new
@@ -304,7 +304,6 @@ impl Memory {
         });
         Self {
             first_seen: now,
-            attempt_number: stored.attempts,
             attempt,
             answer_lost,
             already_completed,

@@ -9,8 +9,6 @@ use super::reason::Reason;
 pub(super) struct Memory {
     /// When this process first saw the resource.
     pub first_seen: Timestamp,
-    /// The attempt that `attempt` speaks of (`Facts::attempts` at that time).
-    pub attempt_number: u32,
     /// What became of the latest attempt.
     pub attempt: Attempt,
     /// An attempt's outcome stayed unknown. Stored as Accepted=Unknown/AnswerLost.
