@@ -125,6 +125,7 @@ impl Cancellation {
         }
         self.memory.attempt = Attempt::InFlight;
         self.memory.running_looks = 0;
+        self.memory.look_from = None;
         self.wish = wish;
         self.current = stored.clone();
         self.stored = stored;
@@ -311,6 +312,7 @@ impl Memory {
             retry_at: None,
             failures: 0,
             trouble,
+            look_from: None,
             running_looks: 0,
             suspicious_looks: 0,
             // Stored times are cut to the second: a second more keeps the looks a minute apart.

@@ -129,7 +129,11 @@ impl Cancellation {
         if over || self.current.job.as_ref().map(|job| &job.status) != Some(&job.status) {
             self.current.job = Some(job);
         }
-        self.keep_away(hint(retry_after), now);
+        match retry_after {
+            // Our own pace: it holds back looks, not a request.
+            None => self.memory.look_from = Some(later(now, hint(None))),
+            asked => self.keep_away(hint(asked), now),
+        }
         if self.current.attempts == 0 {
             self.memory.preflighted = true;
         } else if over {
@@ -232,6 +236,7 @@ impl Cancellation {
         self.memory.trouble = None;
         self.memory.failures = 0;
         self.memory.retry_at = None;
+        self.memory.look_from = None;
     }
 
     fn failed(&mut self, retry_after: Option<Duration>, now: Timestamp) {

@@ -21,6 +21,8 @@ pub(super) struct Memory {
     pub retry_at: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
+    /// No look before this, where Fabric named no time. A request need not wait for it.
+    pub look_from: Option<Timestamp>,
     /// The trouble that lasts.
     pub trouble: Option<Trouble>,
     /// Readable looks that showed the job running since the latest request.
