@@ -75,6 +75,10 @@ impl Cancellation {
             // The author acted: try again at once, however slowly it was tried before.
             self.memory.retry_at = self.memory.missing_since.and(self.memory.retry_at);
             self.memory.failures = 0;
+            if self.memory.missing_since.is_none() && self.shows(Reason::JobNotFound) {
+                // Seen by a preflight. It counts for nothing once the request itself is wanted.
+                self.memory.trouble = None;
+            }
         }
         self.wish = wish;
         if stored.completion_time.is_some() {
@@ -198,15 +202,21 @@ impl Cancellation {
                 .map(|last| last.error.code.clone())
         };
         let shown = want.conditions.as_ref().map(|c| c.ready.reason);
-        let trouble = self.memory.trouble.as_ref().map(|trouble| trouble.reason);
-        trouble.is_some()
-            && shown == trouble
+        shown.is_some_and(|reason| self.shows(reason))
             && code(&self.stored) != code(want)
             && self
                 .stored
                 .last_error
                 .as_ref()
                 .is_none_or(|last| now >= later(last.time, policy::ERROR_INTERVAL))
+    }
+
+    /// Whether this is the latest trouble.
+    fn shows(&self, reason: Reason) -> bool {
+        self.memory
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.reason == reason)
     }
 
     fn identity_was_the_trouble(&self) -> bool {
@@ -300,7 +310,12 @@ impl Memory {
             lasts.then(|| Trouble {
                 reason,
                 advice: Some(c.ready.message.clone()),
-                since: began,
+                // What has stalled stays so, even if another code was noted meanwhile.
+                since: if c.stalled {
+                    began.min(now.saturating_sub(policy::STALLED_AFTER).unwrap_or(began))
+                } else {
+                    began
+                },
             })
         });
         Self {
@@ -312,6 +327,7 @@ impl Memory {
             retry_at: None,
             failures: 0,
             trouble,
+            earlier_trouble: None,
             look_from: None,
             running_looks: 0,
             suspicious_looks: 0,

@@ -25,6 +25,8 @@ pub(super) struct Memory {
     pub look_from: Option<Timestamp>,
     /// The trouble that lasts.
     pub trouble: Option<Trouble>,
+    /// The trouble that Ready goes on showing until `trouble` has lasted long enough.
+    pub earlier_trouble: Option<Trouble>,
     /// Readable looks that showed the job running since the latest request.
     pub running_looks: u32,
     /// Suspicious failures seen in a row.

@@ -88,14 +88,19 @@ impl Cancellation {
         (reason, text.into(), false)
     }
 
-    /// The trouble that Ready shows: at once where a person must act, else once it has lasted.
-    fn shown_trouble(&self, now: Timestamp) -> Option<&Trouble> {
+    /// The trouble that Ready shows: at once where a person must act, else once it has lasted;
+    /// until then what it showed before.
+    pub(super) fn shown_trouble(&self, now: Timestamp) -> Option<&Trouble> {
         let trouble = self.memory.trouble.as_ref()?;
         let stored = self.stored.conditions.as_ref().map(|c| c.ready.reason);
-        let shown = !trouble.reason.is_passing_trouble()
+        let lasts = !trouble.reason.is_passing_trouble()
             || stored == Some(trouble.reason)
             || now >= later(trouble.since, SHOW_TROUBLE_AFTER);
-        shown.then_some(trouble)
+        if lasts {
+            Some(trouble)
+        } else {
+            self.memory.earlier_trouble.as_ref()
+        }
     }
 
     fn accepted_verdict(&self) -> Verdict {
@@ -345,6 +350,10 @@ fn answer_lost() -> (Value, Reason, &'static str) {
         "The answer to a cancel request was lost: Fabric may or may not have accepted it.",
     )
 }
+
+/// What a refusal by the capacity means: another fix than for the identity's quota.
+pub(super) const CAPACITY_IS_BUSY: &str = "Fabric's capacity takes no more requests for now; the operator waits as long as Fabric asks. If \
+     this lasts, let fewer jobs run on the capacity, or give it a larger size.";
 
 fn trouble_text(trouble: &Trouble) -> String {
     trouble

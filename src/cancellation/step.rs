@@ -75,7 +75,8 @@ impl Cancellation {
         };
         let trouble = self.memory.trouble.as_ref();
         let shown = trouble.map(|trouble| later(trouble.since, SHOW_TROUBLE_AFTER));
-        let stalled = trouble
+        let stalled = self
+            .shown_trouble(now)
             .filter(|trouble| trouble.reason.needs_a_person())
             .map(|trouble| later(trouble.since, STALLED_AFTER));
         let error = self
