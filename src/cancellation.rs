@@ -159,6 +159,9 @@ impl Cancellation {
                 ..self.stored.clone()
             });
         }
+        if self.next_step_writes_it(now) {
+            return None;
+        }
         let want = self.to_store(now);
         let due = match &self.stored.conditions {
             // A first write that only says "nothing yet" waits for the intent.
@@ -209,6 +212,23 @@ impl Cancellation {
                 .last_error
                 .as_ref()
                 .is_none_or(|last| now >= later(last.time, policy::ERROR_INTERVAL))
+    }
+
+    /// Whether a step that may be taken at once stores the news with its own write.
+    fn next_step_writes_it(&self, now: Timestamp) -> bool {
+        let Some(stored) = &self.stored.conditions else {
+            return false;
+        };
+        match self.next_step(now) {
+            // The intent carries everything; an acceptance waits for nothing.
+            Step::Request => self.stored.accepted_time == self.current.accepted_time,
+            // Fabric has just said that the job is over: the look that follows usually shows how.
+            Step::Look => {
+                self.memory.already_completed
+                    && stored.cancelled.reason != Reason::WaitingForCancellation
+            }
+            Step::GiveUp | Step::Wait { .. } | Step::Finished => false,
+        }
     }
 
     /// Whether this is the latest trouble.
