@@ -27,6 +27,8 @@ mod observation;
 pub mod policy;
 mod reason;
 mod report;
+#[cfg(test)]
+mod rules;
 mod step;
 
 use jiff::Timestamp;
