@@ -329,15 +329,18 @@ impl Memory {
             let lasts = reason.is_passing_trouble()
                 || reason.needs_a_person()
                 || reason == Reason::JobNotFound;
+            // What is shown, or has stalled, stays so, whatever was noted last.
+            let shown_for = if c.stalled {
+                policy::STALLED_AFTER
+            } else if reason.is_passing_trouble() {
+                policy::SHOW_TROUBLE_AFTER
+            } else {
+                std::time::Duration::ZERO
+            };
             lasts.then(|| Trouble {
                 reason,
                 advice: Some(c.ready.message.clone()),
-                // What has stalled stays so, even if another code was noted meanwhile.
-                since: if c.stalled {
-                    began.min(now.saturating_sub(policy::STALLED_AFTER).unwrap_or(began))
-                } else {
-                    began
-                },
+                since: began.min(now.saturating_sub(shown_for).unwrap_or(began)),
             })
         });
         Self {

@@ -217,6 +217,11 @@ impl World {
         if let Some(facts) = self.core.due_write(self.now) {
             let mut next = self.clone();
             next.core = self.core.clone().written(self.core.wish().clone(), facts);
+            assert_eq!(
+                next.core.due_write(self.now),
+                None,
+                "one write leaves another"
+            );
             all.push(next);
         }
         all.extend(self.crash(self.core.wish().clone(), self.core.stored().clone()));
@@ -284,6 +289,14 @@ impl World {
         assert!(
             !(suspended && step == Step::Request),
             "sent while suspended"
+        );
+        assert!(
+            !(self.core.memory.already_completed && step == Step::Request),
+            "sent although Fabric said that the job is over"
+        );
+        assert!(
+            self.core.wake_at(self.now).is_none_or(|at| at >= self.now),
+            "a visit in the past"
         );
         let repeats = if self.core.is_accepted() {
             MAX_REPEATS

@@ -92,10 +92,8 @@ impl Cancellation {
     /// until then what it showed before.
     pub(super) fn shown_trouble(&self, now: Timestamp) -> Option<&Trouble> {
         let trouble = self.memory.trouble.as_ref()?;
-        let stored = self.stored.conditions.as_ref().map(|c| c.ready.reason);
-        let lasts = !trouble.reason.is_passing_trouble()
-            || stored == Some(trouble.reason)
-            || now >= later(trouble.since, SHOW_TROUBLE_AFTER);
+        let lasts =
+            !trouble.reason.is_passing_trouble() || now >= later(trouble.since, SHOW_TROUBLE_AFTER);
         if lasts {
             Some(trouble)
         } else {

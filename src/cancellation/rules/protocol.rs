@@ -81,6 +81,36 @@ fn an_acceptance_survives_an_intent_of_somebody_else() {
 }
 
 #[test]
+fn an_acceptance_that_somebody_else_stored_with_their_intent_is_theirs() {
+    let story = Story::start(wish())
+        .answer_unstored(accepted())
+        .stored_by_others(|stored| {
+            stored.attempts = 2;
+            stored.accepted_time = Some(later(t0(), secs(1)));
+            stored.location = Some("theirs".into());
+        });
+    assert_eq!(story.facts().location.as_deref(), Some("theirs"));
+}
+
+#[test]
+fn what_was_seen_and_could_not_be_stored_is_kept() {
+    let label = |_: &mut Facts| {};
+    for story in [
+        Story::accepted().wait().answer_unstored(running()),
+        Story::start(wish())
+            .answer(lost())
+            .wait()
+            .answer_unstored(running()),
+        Story::start(wish()).answer_unstored(accepted()),
+        Story::accepted().wait().answer_unstored(cancelled()),
+    ] {
+        let before = story.facts().clone();
+        let story = story.stored_by_others(label);
+        assert_eq!(story.facts(), &before);
+    }
+}
+
+#[test]
 fn an_acceptance_that_somebody_else_stored_counts() {
     let story = Story::start(wish()).intent();
     let at = story.now;

@@ -131,6 +131,34 @@ fn a_restart_does_not_restart_the_two_minutes() {
 }
 
 #[test]
+fn a_passing_trouble_that_is_shown_stays_so_after_a_restart() {
+    let held = Observation::Held {
+        until: later(t0(), secs(1000)),
+    };
+    for answer in [held, no_answer(Source::Entra)] {
+        let story = Story::start(wish())
+            .before_the_intent(answer)
+            .advance(10)
+            .store()
+            .restart();
+        assert_eq!(story.core.due_write(story.now), None);
+        let story = story.edit(|wish| wish.suspend = true);
+        let writes = story.writes;
+        assert_eq!(story.store().writes, writes + 1);
+    }
+}
+
+#[test]
+fn a_trouble_that_began_by_a_clock_that_is_ahead_began_now() {
+    let mut story = Story::start(wish()).answer(refused(Refusal::PermissionDenied));
+    story.now = later(t0(), Duration::ZERO)
+        .saturating_sub(secs(3600))
+        .expect("an hour before");
+    let story = story.restart().advance(120);
+    assert_eq!(story.ready(), (Value::False, Reason::PermissionDenied));
+}
+
+#[test]
 fn what_has_stalled_is_stalled_after_a_restart_whatever_was_noted_last() {
     let mut story = Story::start(wish());
     for name in ["One", "Two", "Three"] {
