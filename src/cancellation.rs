@@ -27,6 +27,8 @@ mod observation;
 pub mod policy;
 mod reason;
 mod report;
+#[cfg(test)]
+mod rules;
 mod step;
 
 use jiff::Timestamp;
@@ -76,15 +78,23 @@ impl Cancellation {
             // The author acted: try again at once, however slowly it was tried before.
             self.memory.retry_at = self.memory.missing_since.and(self.memory.retry_at);
             self.memory.failures = 0;
+            if self.memory.missing_since.is_none() && self.shows(Reason::JobNotFound) {
+                // Seen by a preflight. It counts for nothing once the request itself is wanted.
+                self.memory.trouble = None;
+            }
         }
         self.wish = wish;
         if stored.completion_time.is_some() {
             self.current = stored.clone();
-        } else if stored.attempts != self.memory.attempt_number {
-            // Somebody else's intent, or ours whose answer was lost: unresolved.
-            let unstored = self.current;
-            self.memory = Memory::of(&stored, now);
-            self.current = stored.clone();
+        } else if stored.attempts > self.current.attempts {
+            // Somebody else's intent, or ours whose answer was lost: unresolved. (Fewer attempts
+            // are an old status put back: what is known here stands, and is stored again.)
+            let memory = Memory::of(&stored, now);
+            let before = std::mem::replace(&mut self.memory, memory);
+            self.memory.not_before = before.not_before;
+            self.memory.already_completed |= before.already_completed;
+            self.memory.answer_lost |= before.answer_lost;
+            let unstored = std::mem::replace(&mut self.current, stored.clone());
             if unstored.accepted_time.is_some() && stored.accepted_time.is_none() {
                 self.current.accepted_time = unstored.accepted_time;
                 self.current.location = unstored.location;
@@ -111,9 +121,6 @@ impl Cancellation {
         next.current.attempts += 1;
         next.current.request_time = Some(whole_second(now));
         next.current.identity = Some(identity);
-        if matches!(next.memory.attempt, Attempt::Unknown { .. }) {
-            next.memory.answer_lost = true;
-        }
         next.to_store(now)
     }
 
@@ -123,9 +130,9 @@ impl Cancellation {
         if self.identity_was_the_trouble() {
             self.memory.trouble = None;
         }
-        self.memory.attempt_number = stored.attempts;
         self.memory.attempt = Attempt::InFlight;
         self.memory.running_looks = 0;
+        self.memory.look_from = None;
         self.wish = wish;
         self.current = stored.clone();
         self.stored = stored;
@@ -138,7 +145,7 @@ impl Cancellation {
         self.wish = wish;
         self.current = stored.clone();
         self.stored = stored;
-        self
+        self.settled()
     }
 
     /// What should be stored now, if that is worth a write: a new fact, a new reason, a new
@@ -154,6 +161,9 @@ impl Cancellation {
                 observed_generation: generation,
                 ..self.stored.clone()
             });
+        }
+        if self.next_step_writes_it(now) {
+            return None;
         }
         let want = self.to_store(now);
         let due = match &self.stored.conditions {
@@ -198,15 +208,38 @@ impl Cancellation {
                 .map(|last| last.error.code.clone())
         };
         let shown = want.conditions.as_ref().map(|c| c.ready.reason);
-        let trouble = self.memory.trouble.as_ref().map(|trouble| trouble.reason);
-        trouble.is_some()
-            && shown == trouble
+        shown.is_some_and(|reason| self.shows(reason))
             && code(&self.stored) != code(want)
             && self
                 .stored
                 .last_error
                 .as_ref()
                 .is_none_or(|last| now >= later(last.time, policy::ERROR_INTERVAL))
+    }
+
+    /// Whether a step that may be taken at once stores the news with its own write.
+    fn next_step_writes_it(&self, now: Timestamp) -> bool {
+        let Some(stored) = &self.stored.conditions else {
+            return false;
+        };
+        match self.next_step(now) {
+            // The intent carries everything; an acceptance waits for nothing.
+            Step::Request => self.stored.accepted_time == self.current.accepted_time,
+            // Fabric has just said that the job is over: the look that follows usually shows how.
+            Step::Look => {
+                self.memory.already_completed
+                    && stored.cancelled.reason != Reason::WaitingForCancellation
+            }
+            Step::GiveUp | Step::Wait { .. } | Step::Finished => false,
+        }
+    }
+
+    /// Whether this is the latest trouble.
+    fn shows(&self, reason: Reason) -> bool {
+        self.memory
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.reason == reason)
     }
 
     fn identity_was_the_trouble(&self) -> bool {
@@ -303,15 +336,22 @@ impl Memory {
             let lasts = reason.is_passing_trouble()
                 || reason.needs_a_person()
                 || reason == Reason::JobNotFound;
+            // What is shown, or has stalled, stays so, whatever was noted last.
+            let shown_for = if c.stalled {
+                policy::STALLED_AFTER
+            } else if reason.is_passing_trouble() {
+                policy::SHOW_TROUBLE_AFTER
+            } else {
+                std::time::Duration::ZERO
+            };
             lasts.then(|| Trouble {
                 reason,
                 advice: Some(c.ready.message.clone()),
-                since: began,
+                since: began.min(now.saturating_sub(shown_for).unwrap_or(began)),
             })
         });
         Self {
             first_seen: now,
-            attempt_number: stored.attempts,
             attempt,
             answer_lost,
             already_completed,
@@ -319,6 +359,8 @@ impl Memory {
             retry_at: None,
             failures: 0,
             trouble,
+            earlier_trouble: None,
+            look_from: None,
             running_looks: 0,
             suspicious_looks: 0,
             // Stored times are cut to the second: a second more keeps the looks a minute apart.

@@ -6,84 +6,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::{
-    Cancellation, Facts, Identity, Job, JobFailure, JobInstance, JobStatus, Observation, Reason,
-    Refusal, ServiceError, Source, Step, Throttle, Value, Wish,
+    Cancellation, Facts, JobStatus, Observation, Reason, Refusal, Source, Step, Throttle, Value,
+    Wish,
     facts::later,
     policy::{LAST_LOOK, MAX_REPEATS},
+    rules::{error, identity, seen, suspicious, t0, wish as ordinary},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn t0() -> Timestamp {
-    Timestamp::from_second(1_800_000_000).expect("a valid time")
-}
-
 fn wish(deadline: Duration) -> Wish {
     Wish {
-        job: JobInstance {
-            workspace_id: Uuid::from_u128(1),
-            item_id: Uuid::from_u128(2),
-            job_instance_id: Uuid::from_u128(3),
-        },
-        generation: 1,
-        created: t0(),
-        deleting: false,
-        suspend: false,
         active_deadline: deadline,
-        finished_is_success: true,
-        missing_is_success: false,
-        ttl: None,
-    }
-}
-
-fn identity() -> Identity {
-    Identity {
-        source: "Secret".into(),
-        name: "fabric-credentials".into(),
-        tenant_id: "tenant".into(),
-        client_id: "client".into(),
-    }
-}
-
-fn error(code: &str) -> ServiceError {
-    ServiceError {
-        code: code.into(),
-        message: "fleeting-text".into(),
-        http_status: Some(400),
-        request_id: Some("fleeting-id".into()),
-    }
-}
-
-fn seen(status: JobStatus, retry_after: Option<Duration>) -> Observation {
-    Observation::JobSeen {
-        job: Job {
-            status,
-            job_type: None,
-            invoke_type: None,
-            start_time: None,
-            end_time: None,
-            root_activity_id: None,
-            failure: None,
-        },
-        retry_after,
-    }
-}
-
-fn suspicious() -> Observation {
-    let Observation::JobSeen { mut job, .. } = seen(JobStatus::Failed, None) else {
-        unreachable!("seen() makes a look")
-    };
-    job.failure = Some(JobFailure {
-        code: "NotFound".into(),
-        message: None,
-        request_id: None,
-    });
-    Observation::JobSeen {
-        job,
-        retry_after: None,
+        ..ordinary()
     }
 }
 
@@ -280,6 +217,11 @@ impl World {
         if let Some(facts) = self.core.due_write(self.now) {
             let mut next = self.clone();
             next.core = self.core.clone().written(self.core.wish().clone(), facts);
+            assert_eq!(
+                next.core.due_write(self.now),
+                None,
+                "one write leaves another"
+            );
             all.push(next);
         }
         all.extend(self.crash(self.core.wish().clone(), self.core.stored().clone()));
@@ -347,6 +289,14 @@ impl World {
         assert!(
             !(suspended && step == Step::Request),
             "sent while suspended"
+        );
+        assert!(
+            !(self.core.memory.already_completed && step == Step::Request),
+            "sent although Fabric said that the job is over"
+        );
+        assert!(
+            self.core.wake_at(self.now).is_none_or(|at| at >= self.now),
+            "a visit in the past"
         );
         let repeats = if self.core.is_accepted() {
             MAX_REPEATS

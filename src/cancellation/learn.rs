@@ -9,12 +9,13 @@ use super::{
     facts::{LastError, later, next_whole_second, whole_second},
     job::{Job, JobStatus},
     memory::{Attempt, Trouble},
-    observation::{Observation, Refusal, ServiceError, Source},
+    observation::{Observation, Refusal, ServiceError, Source, Throttle},
     policy::{
         BACKOFF, ERROR_INTERVAL, NOT_FOUND_APART, SLOW_RETRY, SUSPICIOUS_LOOKS, backoff, hint,
         throttle,
     },
     reason::Reason,
+    report::CAPACITY_IS_BUSY,
 };
 
 impl Cancellation {
@@ -50,13 +51,16 @@ impl Cancellation {
             }
             Observation::JobSeen { job, retry_after } => self.job_seen(job, retry_after, now),
             Observation::Throttled {
-                retry_after, error, ..
+                by,
+                retry_after,
+                error,
             } => {
                 self.attempt_did_nothing();
                 let wait = throttle(retry_after, &self.wish.job, self.memory.failures);
                 self.keep_away(wait, now);
                 self.memory.failures += 1;
-                self.in_trouble(Reason::Throttled, None, Some(error), now);
+                let advice = (by == Throttle::Capacity).then(|| CAPACITY_IS_BUSY.to_owned());
+                self.in_trouble(Reason::Throttled, advice, Some(error), now);
             }
             Observation::Refused {
                 refusal,
@@ -113,21 +117,27 @@ impl Cancellation {
 
     fn job_seen(&mut self, job: Job, retry_after: Option<Duration>, now: Timestamp) {
         self.succeeded();
-        self.memory.looked_at = Some(now);
         self.memory.missing_since = None;
         self.memory.suspicious_looks = if job.is_suspicious() {
             self.memory.suspicious_looks + 1
         } else {
             0
         };
-        let believed = !job.is_suspicious() || self.memory.suspicious_looks >= SUSPICIOUS_LOOKS;
+        let believed = self.is_believed(&job);
+        if believed {
+            self.memory.looked_at = Some(now);
+        }
         let over = job.status.is_terminal() && believed;
         let status = job.status.clone();
         // Details may change from look to look; only a new status is news.
         if over || self.current.job.as_ref().map(|job| &job.status) != Some(&job.status) {
             self.current.job = Some(job);
         }
-        self.keep_away(hint(retry_after), now);
+        match retry_after {
+            // Our own pace: it holds back looks, not a request.
+            None => self.memory.look_from = Some(later(now, hint(None))),
+            asked => self.keep_away(hint(asked), now),
+        }
         if self.current.attempts == 0 {
             self.memory.preflighted = true;
         } else if over {
@@ -143,6 +153,11 @@ impl Cancellation {
             }
             self.memory.running_looks += 1;
         }
+    }
+
+    /// Whether what a look showed is believed: a suspicious failure only when seen repeatedly.
+    pub(super) fn is_believed(&self, job: &Job) -> bool {
+        !job.is_suspicious() || self.memory.suspicious_looks >= SUSPICIOUS_LOOKS
     }
 
     fn reason_of_end(&self, status: &JobStatus) -> Reason {
@@ -170,13 +185,17 @@ impl Cancellation {
         let asked_to_cancel = self.memory.attempt == Attempt::InFlight;
         self.attempt_did_nothing();
         let not_found = matches!(refusal, Refusal::JobNotFound | Refusal::TargetNotFound);
-        if not_found && self.memory.already_completed {
+        if not_found && self.memory.already_completed && !self.is_accepted() {
             // Fabric said that the job is over and no longer shows how it ended.
             self.in_trouble(Reason::JobNotFound, None, Some(error), now);
-            self.end(Reason::JobAlreadyFinished, now);
+            let shown_before = self.seen_over().cloned();
+            let reason = shown_before.map_or(Reason::JobAlreadyFinished, |status| {
+                self.reason_of_end(&status)
+            });
+            self.end(reason, now);
             return;
         }
-        match refusal {
+        let begins = match refusal {
             Refusal::RequestRejected if asked_to_cancel && !self.is_accepted() => {
                 self.in_trouble(Reason::RequestRejected, None, Some(error), now);
                 self.end(Reason::RequestRejected, now);
@@ -184,7 +203,7 @@ impl Cancellation {
             }
             // A look that is rejected says nothing about the cancel request.
             Refusal::RequestRejected => {
-                self.in_trouble(Reason::FabricUnavailable, None, Some(error), now);
+                self.in_trouble(Reason::FabricUnavailable, None, Some(error), now)
             }
             Refusal::JobNotFound if self.current.attempts > 0 => {
                 self.in_trouble(Reason::JobNotFound, None, Some(error), now);
@@ -201,6 +220,10 @@ impl Cancellation {
                 return;
             }
             other => self.in_trouble(other.into(), advice, Some(error), now),
+        };
+        if begins {
+            // The slow pace starts anew, however often something else failed before.
+            self.memory.failures = 0;
         }
         let pause = backoff(SLOW_RETRY, &self.wish.job, self.memory.failures);
         self.memory.retry_at = Some(later(now, pause));
@@ -219,8 +242,10 @@ impl Cancellation {
 
     fn succeeded(&mut self) {
         self.memory.trouble = None;
+        self.memory.earlier_trouble = None;
         self.memory.failures = 0;
         self.memory.retry_at = None;
+        self.memory.look_from = None;
     }
 
     fn failed(&mut self, retry_after: Option<Duration>, now: Timestamp) {
@@ -238,35 +263,46 @@ impl Cancellation {
         self.memory.not_before = self.memory.not_before.max(Some(until));
     }
 
+    /// Notes the trouble. Whether it has just begun.
     fn in_trouble(
         &mut self,
         reason: Reason,
         advice: Option<String>,
         error: Option<ServiceError>,
         now: Timestamp,
-    ) {
-        let since = match &self.memory.trouble {
-            Some(trouble) if trouble.reason == reason => trouble.since,
-            _ => whole_second(now),
-        };
-        let lasts = self.memory.trouble.is_some();
+    ) -> bool {
+        let begins = !self.shows(reason);
+        let mut since = whole_second(now);
+        if begins {
+            // A trouble that gives way for a moment and comes back has lasted all the time.
+            let shown = self.shown_trouble(now).cloned();
+            let (same, other) = match shown {
+                Some(shown) if shown.reason == reason => (Some(shown.since), None),
+                other => (None, other),
+            };
+            since = same.unwrap_or(since);
+            self.memory.earlier_trouble = other;
+        } else if let Some(trouble) = &self.memory.trouble {
+            since = trouble.since;
+        }
         self.memory.trouble = Some(Trouble {
             reason,
             advice,
             since,
         });
-        let Some(error) = error else { return };
-        let replace = match &self.current.last_error {
-            None => true,
-            Some(_) if !lasts => true,
-            Some(last) => last.error.code != error.code && now >= later(last.time, ERROR_INTERVAL),
-        };
-        if replace {
-            self.current.last_error = Some(LastError {
-                error,
-                time: whole_second(now),
+        if let Some(error) = error {
+            let last = self.current.last_error.as_ref();
+            let other_code = last.is_none_or(|last| {
+                last.error.code != error.code && now >= later(last.time, ERROR_INTERVAL)
             });
+            if begins {
+                self.current.last_error = Some(LastError { error, time: since });
+            } else if other_code {
+                let time = whole_second(now);
+                self.current.last_error = Some(LastError { error, time });
+            }
         }
+        begins
     }
 
     fn end(&mut self, reason: Reason, now: Timestamp) {

@@ -9,8 +9,6 @@ use super::reason::Reason;
 pub(super) struct Memory {
     /// When this process first saw the resource.
     pub first_seen: Timestamp,
-    /// The attempt that `attempt` speaks of (`Facts::attempts` at that time).
-    pub attempt_number: u32,
     /// What became of the latest attempt.
     pub attempt: Attempt,
     /// An attempt's outcome stayed unknown. Stored as Accepted=Unknown/AnswerLost.
@@ -23,15 +21,19 @@ pub(super) struct Memory {
     pub retry_at: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
+    /// No look before this, where Fabric named no time. A request need not wait for it.
+    pub look_from: Option<Timestamp>,
     /// The trouble that lasts.
     pub trouble: Option<Trouble>,
+    /// The trouble that Ready goes on showing until `trouble` has lasted long enough.
+    pub earlier_trouble: Option<Trouble>,
     /// Readable looks that showed the job running since the latest request.
     pub running_looks: u32,
     /// Suspicious failures seen in a row.
     pub suspicious_looks: u32,
     /// Since when Fabric says it does not know the instance.
     pub missing_since: Option<Timestamp>,
-    /// When the job was last seen.
+    /// When the job was last seen, in a state that is believed.
     pub looked_at: Option<Timestamp>,
     /// A suspended resource's job was looked at.
     pub preflighted: bool,

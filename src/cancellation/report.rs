@@ -88,14 +88,17 @@ impl Cancellation {
         (reason, text.into(), false)
     }
 
-    /// The trouble that Ready shows: at once where a person must act, else once it has lasted.
-    fn shown_trouble(&self, now: Timestamp) -> Option<&Trouble> {
+    /// The trouble that Ready shows: at once where a person must act, else once it has lasted;
+    /// until then what it showed before.
+    pub(super) fn shown_trouble(&self, now: Timestamp) -> Option<&Trouble> {
         let trouble = self.memory.trouble.as_ref()?;
-        let stored = self.stored.conditions.as_ref().map(|c| c.ready.reason);
-        let shown = !trouble.reason.is_passing_trouble()
-            || stored == Some(trouble.reason)
-            || now >= later(trouble.since, SHOW_TROUBLE_AFTER);
-        shown.then_some(trouble)
+        let lasts =
+            !trouble.reason.is_passing_trouble() || now >= later(trouble.since, SHOW_TROUBLE_AFTER);
+        if lasts {
+            Some(trouble)
+        } else {
+            self.memory.earlier_trouble.as_ref()
+        }
     }
 
     fn accepted_verdict(&self) -> Verdict {
@@ -197,9 +200,12 @@ impl Cancellation {
     }
 
     /// The terminal status that Fabric reported, if it did.
-    fn seen_over(&self) -> Option<&JobStatus> {
+    pub(super) fn seen_over(&self) -> Option<&JobStatus> {
         let job = self.current.job.as_ref()?;
-        (job.status.is_terminal() && self.memory.missing_since.is_none()).then_some(&job.status)
+        let seen = job.status.is_terminal()
+            && self.is_believed(job)
+            && self.memory.missing_since.is_none();
+        seen.then_some(&job.status)
     }
 
     fn end_text(&self, reason: Reason, success: bool, now: Timestamp) -> String {
@@ -226,12 +232,18 @@ impl Cancellation {
                     + &policy("finishedJobPolicy")
             }
             Reason::JobAlreadyFinished => {
-                format!("The job was already over: Fabric reports {status}.")
+                let unknown = if self.may_have_acted() && !self.memory.already_completed {
+                    " Whether it had accepted the cancel request is unknown."
+                } else {
+                    ""
+                };
+                format!("The job is over: Fabric reports {status}.{unknown}")
                     + &policy("finishedJobPolicy")
             }
             Reason::JobEndedOtherwise => {
                 format!(
-                    "The job ended before the cancellation took effect: Fabric reports {status}."
+                    "Fabric accepted the cancel request, but the job ended otherwise: Fabric \
+                     reports {status}."
                 ) + &policy("finishedJobPolicy")
             }
             Reason::JobNotFound => {
@@ -269,6 +281,9 @@ impl Cancellation {
         let what = if self.is_accepted() {
             "Fabric accepted the cancel request, but did not report the end of the job before \
              `spec.activeDeadlineSeconds` passed; it may still end."
+        } else if self.memory.already_completed {
+            "Fabric said that the job was already over, but did not report how it ended before \
+             `spec.activeDeadlineSeconds` passed."
         } else if self.may_have_acted() {
             "`spec.activeDeadlineSeconds` passed while it was unknown whether Fabric took the \
              cancel request; the job may still end."
@@ -280,18 +295,28 @@ impl Cancellation {
             .deadline()
             .filter(|deadline| *deadline <= now && self.is_kept_away_beyond(*deadline))
             .map_or("", |_| {
-                " Fabric asked for a longer wait than the deadline left, so no last look was made."
+                if self.may_have_acted() {
+                    " Fabric asked for a longer wait than the deadline left, so no last look was \
+                     made."
+                } else {
+                    " Fabric asked for a longer wait than the deadline left."
+                }
             });
         let why = self
             .memory
             .trouble
             .as_ref()
             .map_or_else(String::new, |trouble| {
-                format!(
-                    " What stood in the way: {}: {}",
-                    trouble.reason.as_str(),
-                    trouble_text(trouble)
-                )
+                let reason = trouble.reason.as_str();
+                if trouble.reason.needs_a_person() {
+                    format!(
+                        " What stood in the way: {reason}: {}",
+                        trouble_text(trouble)
+                    )
+                } else {
+                    // Its text speaks of what the operator still does.
+                    format!(" What stood in the way: {reason}; see `status.lastError`.")
+                }
             });
         format!(
             "{what}{longer}{why} Look at the job in Fabric's Monitor hub; create a new \
@@ -343,6 +368,10 @@ fn answer_lost() -> (Value, Reason, &'static str) {
     )
 }
 
+/// What a refusal by the capacity means: another fix than for the identity's quota.
+pub(super) const CAPACITY_IS_BUSY: &str = "Fabric's capacity takes no more requests for now; the operator waits as long as Fabric asks. If \
+     this lasts, let fewer jobs run on the capacity, or give it a larger size.";
+
 fn trouble_text(trouble: &Trouble) -> String {
     trouble
         .advice
@@ -353,14 +382,17 @@ fn trouble_text(trouble: &Trouble) -> String {
 /// What a lasting trouble means and what to do about it.
 fn fixed_text(reason: Reason) -> &'static str {
     match reason {
-        Reason::Queued => "Waiting for this identity's share of Fabric's request quota.",
+        Reason::Queued => {
+            "Waiting for this identity's share of Fabric's request quota. The deadline does not \
+             start before that; if this lasts, use more identities."
+        }
         Reason::ResolvingCredentials => {
             "The Kubernetes API did not answer when the credentials were read; the operator keeps \
              trying. If this lasts, check the API server."
         }
         Reason::Throttled => {
-            "Fabric asked to wait before the next request; the operator does. If this lasts, let \
-             fewer tools share this identity."
+            "Fabric asked for a pause before the next request, which the operator keeps. If this \
+             lasts, let fewer tools share this identity."
         }
         Reason::FabricUnavailable => {
             "Fabric did not give a usable answer; the operator keeps trying. If this lasts, see \
@@ -371,8 +403,8 @@ fn fixed_text(reason: Reason) -> &'static str {
              lasts, see `status.lastError` and the operator's `--entra-authority`."
         }
         Reason::JobNotFound => {
-            "Fabric does not know this job instance; it is asked once more after a minute before \
-             that is believed."
+            "Fabric does not know this job instance; that is believed when Fabric says so again a \
+             minute later. Check `spec.workspaceId`, `spec.itemId` and `spec.jobInstanceId`."
         }
         Reason::CredentialsNotFound => {
             "No credentials were found. Create the Secret `fabric-credentials` in this namespace \
@@ -380,18 +412,24 @@ fn fixed_text(reason: Reason) -> &'static str {
              in `spec.credentials`."
         }
         Reason::CredentialsInvalid => {
-            "The credentials cannot be used as they are; see `status.lastError`."
+            "The credentials cannot be used as they are. Correct them as `status.lastError` says; \
+             the operator reads them again by itself."
         }
         Reason::IdentityNotAllowed => {
-            "The operator may not use these credentials; see `status.lastError`."
+            "The operator may not use these credentials here. Ask the administrator of the cluster \
+             to allow it as `status.lastError` says, or name others in `spec.credentials`."
         }
         Reason::WorkspaceNotAllowed => {
-            "This identity may not be used for this workspace; see `status.lastError`."
+            "The operator's own identity may not be used for this workspace. Ask the administrator \
+             of the cluster to add `spec.workspaceId` to the annotation \
+             `fabricjobs.dev/operator-identity-workspaces` of this namespace, or name credentials \
+             of your own in `spec.credentials`."
         }
         Reason::AuthenticationFailed => {
-            "Fabric refuses a fresh token of this identity. Allow service principals to call \
-             Fabric public APIs in the tenant settings, and give the identity a role in the \
-             workspace."
+            "This identity is refused with fresh credentials; `status.lastError` says by whom. If \
+             by Microsoft Entra ID, correct the credentials. If by Fabric, allow service \
+             principals to call Fabric public APIs in the tenant settings, and give the identity \
+             a role in the workspace."
         }
         Reason::PermissionDenied => {
             "The identity lacks a right in Fabric. Give it the Contributor role in the workspace, \

@@ -75,7 +75,8 @@ impl Cancellation {
         };
         let trouble = self.memory.trouble.as_ref();
         let shown = trouble.map(|trouble| later(trouble.since, SHOW_TROUBLE_AFTER));
-        let stalled = trouble
+        let stalled = self
+            .shown_trouble(now)
             .filter(|trouble| trouble.reason.needs_a_person())
             .map(|trouble| later(trouble.since, STALLED_AFTER));
         let error = self
@@ -120,7 +121,7 @@ impl Cancellation {
         if !self.may_have_acted() || looked || now >= last || self.is_kept_away_beyond(deadline) {
             return Step::GiveUp;
         }
-        match self.earliest() {
+        match self.earliest().max(self.memory.look_from) {
             Some(at) if at > now => Step::Wait {
                 until: Some(at.min(last)),
             },
@@ -182,7 +183,11 @@ impl Cancellation {
     }
 
     fn when_free(&self, now: Timestamp, step: Step) -> Step {
-        match self.earliest() {
+        let earliest = match step {
+            Step::Look => self.earliest().max(self.memory.look_from),
+            _ => self.earliest(),
+        };
+        match earliest {
             Some(at) if at > now => Step::Wait {
                 until: Some(self.deadline().map_or(at, |deadline| at.min(deadline))),
             },

@@ -1,0 +1,199 @@
+//! The deadline: no attempt in its last 20 s, one last look after it, five minutes at most.
+
+use super::*;
+
+/// An ordinary wish with this deadline.
+fn within(seconds: u64) -> Story {
+    Story::start(Wish {
+        active_deadline: secs(seconds),
+        ..wish()
+    })
+}
+
+#[test]
+fn without_a_start_there_is_no_deadline() {
+    assert_eq!(within(60).core.deadline(), None);
+    let story = within(60).intent();
+    assert_eq!(story.core.deadline(), Some(later(t0(), secs(60))));
+}
+
+#[test]
+fn no_attempt_is_begun_unless_20_s_are_left() {
+    let refused = |at| {
+        within(100)
+            .answer(refused(Refusal::PermissionDenied))
+            .advance(at)
+            .edit(|_| {})
+    };
+    assert_eq!(refused(80).step(), Step::Request);
+    let story = refused(81);
+    assert_eq!(story.waits(), 19, "to the deadline");
+    let story = story.wait();
+    assert_eq!(story.step(), Step::GiveUp);
+}
+
+#[test]
+fn a_wait_for_a_request_ends_at_the_deadline() {
+    assert_eq!(within(100).answer(throttled(500)).waits(), 100);
+    assert_eq!(within(100).answer(accepted_after(99)).waits(), 99);
+    assert_eq!(within(100).answer(accepted_after(500)).waits(), 100);
+}
+
+#[test]
+fn nothing_sent_or_all_refused_gives_up_at_once() {
+    let story = within(100)
+        .answer(refused(Refusal::PermissionDenied))
+        .advance(100);
+    assert_eq!(story.step(), Step::GiveUp);
+    let story = story.answer(Observation::DeadlinePassed);
+    assert_eq!(story.ready(), (Value::False, Reason::DeadlineExceeded));
+    assert_eq!(
+        story.accepted_is(),
+        (Value::False, Reason::DeadlineExceeded)
+    );
+    assert_eq!(
+        story.cancelled_is(),
+        (Value::Unknown, Reason::DeadlineExceeded)
+    );
+    assert_eq!(story.facts().completion_time, Some(story.now));
+}
+
+#[test]
+fn whatever_may_have_had_an_effect_gets_one_readable_look_after_the_deadline() {
+    for story in [
+        within(100).answer(accepted_after(90)),
+        within(100).answer(already_completed()).answer(running()),
+        within(100).answer(lost()),
+        within(100)
+            .answer(lost())
+            .wait()
+            .answer(running())
+            .answer(throttled(90)),
+        within(100).intent(),
+        within(100).intent().restart(),
+    ] {
+        let story = story.advance(100);
+        assert_eq!(story.step(), Step::Look);
+        let gave_up = story.clone().answer(running());
+        assert_eq!(gave_up.step(), Step::GiveUp);
+        let ended = story.answer(cancelled());
+        assert_eq!(ended.ready().0, Value::True);
+    }
+}
+
+#[test]
+fn a_look_before_the_deadline_is_not_the_last_one() {
+    let story = within(100)
+        .answer(accepted_after(99))
+        .wait()
+        .answer(running());
+    let story = story.advance(1);
+    assert_eq!(story.waits(), 29, "our own pace is kept");
+    let story = story.wait();
+    assert_eq!(story.step(), Step::Look);
+    assert_eq!(story.answer(running()).step(), Step::GiveUp);
+}
+
+#[test]
+fn a_look_at_the_very_deadline_is_the_last_one() {
+    let story = within(100)
+        .answer(accepted_after(100))
+        .wait()
+        .answer(running());
+    assert_eq!(story.step(), Step::GiveUp);
+}
+
+#[test]
+fn the_last_look_is_tried_for_five_minutes() {
+    let mut story = within(100).answer(accepted()).advance(100);
+    let mut looks = 0;
+    while story.step() != Step::GiveUp {
+        story = match story.step() {
+            Step::Look => {
+                looks += 1;
+                story.answer(no_answer(Source::Fabric))
+            }
+            _ => story.wait(),
+        };
+    }
+    assert!(looks > 5, "{looks} looks");
+    assert_eq!(story.now, later(t0(), secs(400)));
+}
+
+#[test]
+fn a_longer_wait_that_ends_within_the_five_minutes_is_followed_by_the_last_look() {
+    let story = within(100).answer(accepted_after(399)).wait();
+    assert_eq!(story.now, later(t0(), secs(100)));
+    assert_eq!(story.waits(), 299);
+    assert_eq!(story.wait().step(), Step::Look);
+}
+
+#[test]
+fn a_wait_that_reaches_beyond_the_five_minutes_is_honoured_instead() {
+    let story = within(100).answer(accepted_after(400)).wait();
+    assert_eq!(story.step(), Step::GiveUp);
+    let story = story.answer(Observation::DeadlinePassed);
+    assert_eq!(story.looks, 0);
+    assert!(story.message().contains("Fabric asked for a longer wait"));
+    let friendly = within(100)
+        .answer(accepted())
+        .advance(100)
+        .answer(running())
+        .answer(Observation::DeadlinePassed);
+    assert!(!friendly.message().contains("longer wait"));
+}
+
+#[test]
+fn a_failure_that_is_not_believed_is_not_the_last_look() {
+    let mut story = within(100).answer(accepted_after(100)).wait();
+    for _ in 0..2 {
+        story = story.answer(suspicious());
+        assert!(!story.core.is_over());
+        story = story.wait();
+    }
+    let story = story.answer(suspicious());
+    assert_eq!(story.ready(), (Value::True, Reason::JobEndedOtherwise));
+}
+
+#[test]
+fn not_found_after_the_deadline_is_believed_when_seen_twice() {
+    let story = within(100)
+        .answer(accepted_after(100))
+        .wait()
+        .answer(refused(Refusal::JobNotFound));
+    assert_eq!(story.waits(), 60);
+    let story = story.wait().answer(refused(Refusal::JobNotFound));
+    assert_eq!(story.ready(), (Value::False, Reason::JobNotFound));
+}
+
+#[test]
+fn a_start_before_the_creation_counts_from_the_creation() {
+    let facts = Facts {
+        start_time: Some(t0()),
+        ..Facts::default()
+    };
+    let created = later(t0(), secs(5000));
+    let late = Wish { created, ..wish() };
+    let core = Cancellation::new(late, facts, created);
+    assert_eq!(core.deadline(), Some(later(created, secs(3600))));
+}
+
+#[test]
+fn an_edited_deadline_counts_from_the_same_start() {
+    let story = within(100).answer(accepted()).advance(50);
+    let story = story.edit(|wish| wish.active_deadline = secs(1000));
+    assert_eq!(story.core.deadline(), Some(later(t0(), secs(1000))));
+    let story = story.advance(500);
+    assert_eq!(story.step(), Step::Look);
+}
+
+#[test]
+fn throttling_eats_the_deadline() {
+    let story = Story::start(wish())
+        .before_the_intent(Observation::Held {
+            until: later(t0(), secs(30)),
+        })
+        .advance(10)
+        .store();
+    assert_eq!(story.core.stored().start_time, Some(story.now));
+}
