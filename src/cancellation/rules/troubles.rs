@@ -131,6 +131,13 @@ fn a_restart_does_not_restart_the_two_minutes() {
 }
 
 #[test]
+fn work_in_progress_is_no_trouble_after_a_restart() {
+    let story = Story::start(wish()).intent().restart().advance(3600);
+    let story = story.advance(300).answer(Observation::DeadlinePassed);
+    assert!(!story.message().contains("stood in the way"));
+}
+
+#[test]
 fn a_passing_trouble_that_is_shown_stays_so_after_a_restart() {
     let held = Observation::Held {
         until: later(t0(), secs(1000)),
@@ -409,6 +416,7 @@ fn a_missing_job_is_remembered_after_a_restart() {
         .answer(refused(Refusal::JobNotFound))
         .advance(40)
         .restart();
+    assert_eq!(story.ready(), (Value::Unknown, Reason::JobNotFound));
     assert_eq!(story.step(), Step::Look, "a look is free of harm");
     let story = story.answer(refused(Refusal::JobNotFound));
     assert!(!story.core.is_over(), "seen twice, but not a minute apart");
