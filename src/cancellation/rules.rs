@@ -3,9 +3,12 @@
 
 mod budget;
 mod deadline;
+mod doubts;
 mod hints;
 mod messages;
+mod over;
 mod protocol;
+mod repeats;
 mod suspension;
 mod troubles;
 mod verdicts;
