@@ -83,6 +83,7 @@ fn a_failure_is_suspicious_only_with_such_a_code_and_without_an_end() {
         failure: Some(JobFailure {
             code: code.into(),
             message: None,
+            request_id: None,
         }),
         ..job.clone()
     };
