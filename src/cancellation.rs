@@ -124,6 +124,15 @@ impl Cancellation {
         next.to_store(now)
     }
 
+    /// Which identity a preflight used: shown, so that its author sees who would act.
+    #[must_use]
+    pub fn looked_at_by(mut self, identity: Identity) -> Self {
+        if self.current.attempts == 0 {
+            self.current.identity = Some(identity);
+        }
+        self
+    }
+
     /// The intent is stored: exactly one request may follow.
     #[must_use]
     pub fn intent_stored(mut self, wish: Wish, stored: Facts) -> Self {
