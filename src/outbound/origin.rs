@@ -67,9 +67,12 @@ impl Origin {
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(InvalidOrigin::NotAnOrigin);
         }
-        Ok(Self {
-            text: url.origin().ascii_serialization(),
-        })
+        let text = url.origin().ascii_serialization();
+        // The URL standard allows marks in a host, such as `{`, that no request can be sent to.
+        if text.parse::<Uri>().is_err() {
+            return Err(InvalidOrigin::NotAUrl);
+        }
+        Ok(Self { text })
     }
 
     /// The URL of `path` on this origin, with a slash before each part.
@@ -198,6 +201,19 @@ mod tests {
             assert_eq!(Origin::parse(origin, allow).is_ok(), asked, "{origin}");
         }
         assert!(!may_be_asked(&Uri::from_static("/v1/x"), true));
+    }
+
+    #[test]
+    fn every_origin_can_be_asked_whatever_stands_in_its_host() {
+        for odd in (0x21_u8..0x7f).map(char::from) {
+            let text = format!("https://a{odd}b.example");
+            if let Ok(origin) = Origin::parse(&text, false) {
+                origin.url(&[Part::Fixed("v1"), Part::Id(Uuid::nil())]);
+            }
+        }
+        for text in ["https://a{b.example", "https://a`b.example"] {
+            assert_eq!(Origin::parse(text, false), Err(InvalidOrigin::NotAUrl));
+        }
     }
 
     #[test]
