@@ -11,13 +11,13 @@ use tracing::info;
 use crate::controller::{self, Clock};
 use crate::entra::{Authority, EntraClient};
 use crate::fabric::{Endpoint, FabricClient};
+use crate::outbound;
 use crate::telemetry::probes::{self, BindAddress};
 use crate::telemetry::{Metrics, Readiness, logs};
 
 mod config;
 mod flags;
 mod kubernetes;
-pub mod outbound;
 mod process;
 
 pub use config::{Config, Proxy, UsageError};
@@ -136,7 +136,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let wiring = Wiring {
         context,
-        outbound: outbound::Settings {
+        outbound: outbound::client::Settings {
             ca_bundle,
             https_proxy: https_proxy.map(|proxy| proxy.expose_url().clone()),
             no_proxy,
@@ -192,7 +192,7 @@ async fn serve(
 /// What the wiring needs of the configuration.
 struct Wiring {
     context: Option<String>,
-    outbound: outbound::Settings,
+    outbound: outbound::client::Settings,
     fabric_endpoint: Endpoint,
     fabric_scope: String,
     entra_authority: Authority,
@@ -208,8 +208,8 @@ async fn operate(
 ) -> Result<(), Failure> {
     let client = kubernetes::connect(wiring.context.as_deref()).await?;
     // Connections of their own for Fabric and Entra: no token can meet another's host.
-    let fabric = outbound::transport(&wiring.outbound)?;
-    let entra = outbound::transport(&wiring.outbound)?;
+    let fabric = outbound::client::transport(&wiring.outbound)?;
+    let entra = outbound::client::transport(&wiring.outbound)?;
     let services = controller::Services {
         client,
         fabric: FabricClient::new(fabric, wiring.fabric_endpoint),

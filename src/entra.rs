@@ -13,22 +13,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-pub use authority::{Authority, InvalidAuthority};
-pub use token::AccessToken;
+use crate::outbound::Transport;
+use crate::outbound::exchange::Failure;
 
-/// What carries a request to Entra: the same contract as Fabric's transport, over connections
-/// of its own.
-pub type Transport = tower::util::BoxCloneSyncService<
-    http::Request<Bytes>,
-    http::Response<UnsyncBoxBody<Bytes, tower::BoxError>>,
-    tower::BoxError,
->;
+pub use authority::Authority;
+pub use token::AccessToken;
 
 /// How long a caller waits for a token, whether it makes the exchange or waits for another's.
 pub const EXCHANGE_DEADLINE: Duration = Duration::from_secs(20);
@@ -212,13 +205,7 @@ impl EntraClient {
 
 impl Inner {
     fn timed_out(&self) -> TokenError {
-        TokenError::Unavailable {
-            code: "Timeout".to_owned(),
-            message: format!("{}: no complete answer in time", self.authority),
-            retry_after: None,
-            http_status: None,
-            correlation_id: None,
-        }
+        grant::unavailable(Failure::timeout(), &self.authority)
     }
 }
 

@@ -7,7 +7,6 @@
 
 mod classify;
 mod endpoint;
-mod exchange;
 mod gate;
 mod meaning;
 mod retry_after;
@@ -16,32 +15,26 @@ mod wire;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
-use http_body_util::combinators::UnsyncBoxBody;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use http::{HeaderValue, Method, Uri};
 use jiff::Timestamp;
 
 use crate::cancellation::{JobInstance, Observation};
 use crate::entra::AccessToken;
+use crate::outbound::Transport;
+use crate::outbound::exchange::{self, Failure, Reply};
 
-pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use endpoint::Endpoint;
 pub use gate::{Gate, GateKey, Held, Pass};
-
-/// What carries a request to Fabric: one HTTP exchange, no redirect, no retry, no cookie.
-///
-/// The process builds it in `cli::outbound`; tests give an in-memory one. Its error is a
-/// [`std::io::Error`] wherever it can be: the kind says what happened (`TimedOut`,
-/// `ConnectionRefused`, `InvalidData` for TLS, ...), and its text is one stable sentence for
-/// people.
-pub type Transport = tower::util::BoxCloneSyncService<
-    http::Request<Bytes>,
-    http::Response<UnsyncBoxBody<Bytes, tower::BoxError>>,
-    tower::BoxError,
->;
 
 /// How long one call may take, from its start to the last byte of the answer. Connecting has a
 /// shorter limit of its own in the transport. Design: an intent licenses one send, and its
 /// answer is awaited this long.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The largest body that is read. A job instance takes about a kilobyte; the rest is room for
+/// an item type that adds properties of its own.
+const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// The two calls that a cancellation needs. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
@@ -83,8 +76,8 @@ impl FabricClient {
         now: Timestamp,
     ) -> Observation {
         let asked = classify::Asked::new(classify::Call::Cancel, job, &self.endpoint, token, now);
-        let request = exchange::request(Method::POST, &self.endpoint.cancel_url(job), token);
-        asked.classify(&exchange::send(&self.transport, request, self.deadline).await)
+        let url = self.endpoint.cancel_url(job);
+        asked.classify(&self.send(Method::POST, url, token).await)
     }
 
     /// Asks Fabric how `job` stands: one GET, never repeated here.
@@ -99,8 +92,20 @@ impl FabricClient {
         now: Timestamp,
     ) -> Observation {
         let asked = classify::Asked::new(classify::Call::Look, job, &self.endpoint, token, now);
-        let request = exchange::request(Method::GET, &self.endpoint.job_url(job), token);
-        asked.classify(&exchange::send(&self.transport, request, self.deadline).await)
+        let url = self.endpoint.job_url(job);
+        asked.classify(&self.send(Method::GET, url, token).await)
+    }
+
+    /// One exchange without a body of ours, the token in a header that is marked as sensitive.
+    async fn send(&self, method: Method, url: Uri, token: &AccessToken) -> Result<Reply, Failure> {
+        let posts = method == Method::POST;
+        let mut request = exchange::request(method, url, Bytes::new());
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, token.authorization());
+        if posts {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        exchange::send_within(&self.transport, request, MAX_BODY_BYTES, self.deadline).await
     }
 }
 

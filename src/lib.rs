@@ -6,10 +6,12 @@
 //! ```text
 //! main ─► cli ─► controller ──► api
 //!          │         ├────────► cancellation      (imports none of ours)
-//!          │         ├────────► fabric ──► cancellation, entra (AccessToken), telemetry
-//!          │         ├────────► entra  ──► telemetry
+//!          │         ├────────► fabric ──► cancellation, entra (AccessToken), outbound, telemetry
+//!          │         ├────────► entra  ──► outbound, telemetry
 //!          │         └────────► telemetry
-//!          └───► fabric, entra, telemetry, api    (to build them)
+//!          └───► fabric, entra, outbound, telemetry, api    (to build them)
+//!
+//! outbound ──► telemetry    (text cleaning; what is safe to send a secret to is decided here)
 //! ```
 
 pub mod api;
@@ -18,4 +20,5 @@ pub mod cli;
 pub mod controller;
 pub mod entra;
 pub mod fabric;
+pub mod outbound;
 pub mod telemetry;

@@ -130,7 +130,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "fabric-endpoint",
         "FABRIC_ENDPOINT",
         "api.fabric",
-        "an absolute URL such as https://",
+        "an absolute URL such as https://api.fabric.microsoft.com",
     ),
     (
         "fabric-endpoint",
@@ -167,6 +167,12 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "FABRIC_SCOPE",
         "a/.default b/.default",
         "one scope",
+    ),
+    (
+        "entra-authority",
+        "AZURE_AUTHORITY_HOST",
+        "login.microsoftonline.com",
+        "an absolute URL such as https://login.microsoftonline.com",
     ),
     (
         "entra-authority",

@@ -12,11 +12,12 @@ use std::time::Duration;
 use fabric_job_operator::cancellation::{
     JobInstance, JobStatus, Observation, Refusal, Source, Throttle,
 };
-use fabric_job_operator::cli::outbound::{self, Settings};
 use fabric_job_operator::entra::{
     AccessToken, Authority, Credential, EntraClient, Proof, SourceKey, TokenError,
 };
 use fabric_job_operator::fabric::{Endpoint, FabricClient, Gate, GateKey};
+use fabric_job_operator::outbound::Origin;
+use fabric_job_operator::outbound::client::{Settings, transport};
 use fabric_simulator::{
     Access, Answer, Config, Entry, HoldPoint, LookRetryAfter, Outcome, QuotaLimit, Route, Rule,
     Seed, Simulator,
@@ -110,16 +111,12 @@ impl Bench {
 }
 
 fn clients(url: &str, settings: &Settings) -> (FabricClient, EntraClient) {
-    let loopback = settings.allow_loopback_http;
-    let endpoint = Endpoint::parse(url, loopback).unwrap();
-    let authority = Authority::parse(url, loopback).unwrap();
+    let origin = Origin::parse(url, settings.allow_loopback_http).unwrap();
+    let endpoint = Endpoint::new(origin.clone());
+    let authority = Authority::new(origin);
     (
-        FabricClient::new(outbound::transport(settings).unwrap(), endpoint),
-        EntraClient::new(
-            outbound::transport(settings).unwrap(),
-            authority,
-            SCOPE.to_owned(),
-        ),
+        FabricClient::new(transport(settings).unwrap(), endpoint),
+        EntraClient::new(transport(settings).unwrap(), authority, SCOPE.to_owned()),
     )
 }
 

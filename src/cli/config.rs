@@ -11,6 +11,7 @@ use url::Url;
 use super::flags::{self, RunFlags};
 use crate::entra::Authority;
 use crate::fabric::Endpoint;
+use crate::outbound::{InvalidOrigin, Origin};
 use crate::telemetry::logs::{Filter, Format};
 use crate::telemetry::probes::BindAddress;
 
@@ -142,11 +143,21 @@ impl Config {
 
         let allow_loopback_http = boolean("allow-loopback-http", &allow_loopback_http)?;
         Ok(Self {
-            fabric_endpoint: Endpoint::parse(&fabric_endpoint, allow_loopback_http)
-                .map_err(|rule| UsageError::value("fabric-endpoint", &fabric_endpoint, rule))?,
+            fabric_endpoint: Endpoint::new(origin(
+                "fabric-endpoint",
+                &fabric_endpoint,
+                allow_loopback_http,
+                "https://api.fabric.microsoft.com",
+                "path",
+            )?),
             fabric_scope: scope(fabric_scope)?,
-            entra_authority: Authority::parse(&entra_authority, allow_loopback_http)
-                .map_err(|rule| UsageError::value("entra-authority", &entra_authority, rule))?,
+            entra_authority: Authority::new(origin(
+                "entra-authority",
+                &entra_authority,
+                allow_loopback_http,
+                "https://login.microsoftonline.com",
+                "path (the tenant is added)",
+            )?),
             ca_bundle: ca_bundle
                 .map(|raw| text("ca-bundle", raw, "it must be the path of a PEM file"))
                 .transpose()?
@@ -195,6 +206,26 @@ impl Config {
             log_filter: rust_log.map(log_filter).transpose()?.unwrap_or_default(),
         })
     }
+}
+
+/// The origin rules hold for both flags; what can be said better of one of them is said here.
+fn origin(
+    flag: &str,
+    raw: &str,
+    allow_loopback_http: bool,
+    example: &str,
+    path: &str,
+) -> Result<Origin, UsageError> {
+    Origin::parse(raw, allow_loopback_http).map_err(|wrong| {
+        let rule = match wrong {
+            InvalidOrigin::NotAUrl => format!("not an absolute URL such as {example}"),
+            InvalidOrigin::NotAnOrigin => {
+                format!("only scheme, host and port are allowed, without {path}, query or fragment")
+            }
+            InvalidOrigin::Insecure | InvalidOrigin::UserInfo => wrong.to_string(),
+        };
+        UsageError::value(flag, raw, rule)
+    })
 }
 
 fn boolean(flag: &str, raw: &str) -> Result<bool, UsageError> {

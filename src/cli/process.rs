@@ -17,7 +17,7 @@ use crate::controller;
 use crate::telemetry::Readiness;
 use crate::telemetry::probes::{self, BindAddress};
 
-use super::outbound;
+use crate::outbound;
 
 /// An answer that was begun is finished within this time, or the asker is gone.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub enum Failure {
     Client(#[source] Box<kube::Error>),
     /// The way out to Fabric or Entra cannot be built.
     #[error(transparent)]
-    Outbound(#[from] outbound::Error),
+    Outbound(#[from] outbound::client::Error),
     /// The controller could not go on.
     #[error(transparent)]
     Controller(#[from] controller::RunError),

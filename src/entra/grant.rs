@@ -2,22 +2,20 @@
 //!
 //! Source: "Microsoft identity platform and the OAuth 2.0 client credentials flow".
 
-use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, response};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
-use tower::ServiceExt;
 use url::form_urlencoded;
 
 use super::refusal::{self, Said};
-use super::{AccessToken, Authority, Credential, Proof, TokenError, Transport};
+use super::{AccessToken, Authority, Credential, Proof, TokenError};
+use crate::outbound::Transport;
+use crate::outbound::exchange::{self, Failure, Reply};
 use crate::telemetry::text;
 
 /// The largest body that is read. A token with many groups takes some kilobytes.
@@ -33,8 +31,6 @@ const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The longest `Retry-After` that is believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-const AGENT: &str = concat!("fabric-job-operator/", env!("CARGO_PKG_VERSION"));
-
 /// Asks for a token once. The caller sets the time limit.
 pub(super) async fn exchange(
     transport: &Transport,
@@ -44,9 +40,15 @@ pub(super) async fn exchange(
     now: Timestamp,
 ) -> Result<AccessToken, TokenError> {
     let request = request(authority, scope, credential);
-    let result = match send(transport, request).await {
-        Ok(answer) => read(&answer, authority, scope, credential, now),
-        Err(failure) => Err(failure.unavailable(authority)),
+    let result = match exchange::send(transport, request, MAX_BODY_BYTES).await {
+        Ok(Reply {
+            head,
+            body: Ok(body),
+        }) => read(&head, &body, authority, scope, credential, now),
+        Err(failure)
+        | Ok(Reply {
+            body: Err(failure), ..
+        }) => Err(unavailable(failure, authority)),
     };
     if let Err(error) = &result {
         log(credential, error);
@@ -54,27 +56,15 @@ pub(super) async fn exchange(
     result
 }
 
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-/// Why there is no complete answer.
-struct Failure {
-    code: &'static str,
-    message: String,
-}
-
-impl Failure {
-    fn unavailable(self, authority: &Authority) -> TokenError {
-        TokenError::Unavailable {
-            code: self.code.to_owned(),
-            message: text::clean(&format!("{authority}: {}", self.message), text::MESSAGE),
-            retry_after: None,
-            http_status: None,
-            correlation_id: None,
-        }
+/// No complete answer.
+pub(super) fn unavailable(failure: Failure, authority: &Authority) -> TokenError {
+    let Failure { code, message } = failure;
+    TokenError::Unavailable {
+        code: code.to_owned(),
+        message: text::clean(&format!("{authority}: {message}"), text::MESSAGE),
+        retry_after: None,
+        http_status: None,
+        correlation_id: None,
     }
 }
 
@@ -88,101 +78,36 @@ fn request(authority: &Authority, scope: &str, credential: &Credential) -> Reque
             form.append_pair("client_secret", secret.expose_secret());
         }
     }
-    let mut request = Request::new(Bytes::from(form.finish()));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = authority.token_url(credential.tenant_id);
-    let headers = request.headers_mut();
-    headers.insert(
+    let url = authority.token_url(credential.tenant_id);
+    let mut request = exchange::request(Method::POST, url, Bytes::from(form.finish()));
+    request.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("application/x-www-form-urlencoded"),
     );
-    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     request
 }
 
-async fn send(transport: &Transport, request: Request<Bytes>) -> Result<Answer, Failure> {
-    let response = transport.clone().oneshot(request).await.map_err(failure)?;
-    let (head, body) = response.into_parts();
-    // Boxed: the compiler cannot prove that a future over boxed errors may cross threads.
-    let body = Limited::new(body, MAX_BODY_BYTES)
-        .collect()
-        .boxed()
-        .await
-        .map_err(failure)?
-        .to_bytes();
-    Ok(Answer {
-        status: head.status,
-        headers: head.headers,
-        body,
-    })
-}
-
-/// Names a failure of the transport, as Fabric's client does for its own.
-#[expect(clippy::needless_pass_by_value, reason = "used as `map_err(failure)`")]
-fn failure(error: tower::BoxError) -> Failure {
-    let mut causes = std::iter::successors(
-        Some(error.as_ref() as &(dyn std::error::Error + 'static)),
-        |error| error.source(),
-    );
-    // The outermost one that says something, as a layer may have wrapped it.
-    let said = causes.find_map(|cause| {
-        if cause.is::<LengthLimitError>() {
-            return Some(None);
-        }
-        cause.downcast_ref::<io::Error>().map(Some)
-    });
-    let error = match said {
-        Some(Some(error)) => error,
-        Some(None) => {
-            return Failure {
-                code: "BodyTooLarge",
-                message: format!("the answer is larger than {MAX_BODY_BYTES} bytes"),
-            };
-        }
-        None => {
-            return Failure {
-                code: "ConnectionFailed",
-                message: "the connection failed".to_owned(),
-            };
-        }
-    };
-    let code = match error.kind() {
-        ErrorKind::TimedOut => "Timeout",
-        ErrorKind::InvalidData => "TlsFailed",
-        ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => "ConnectionClosed",
-        _ => "ConnectionFailed",
-    };
-    Failure {
-        code,
-        message: error.to_string(),
-    }
-}
-
 fn read(
-    answer: &Answer,
+    head: &response::Parts,
+    body: &[u8],
     authority: &Authority,
     scope: &str,
     credential: &Credential,
     now: Timestamp,
 ) -> Result<AccessToken, TokenError> {
-    let mut body = match serde_json::from_slice(&answer.body) {
+    let mut body = match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => body,
         Ok(_) | Err(_) => Map::new(),
     };
-    if answer.status == StatusCode::OK
+    if head.status == StatusCode::OK
         && let Some(token) = granted(&mut body, now)
     {
         return Ok(token);
     }
-    let said = Said::read(answer.status, &answer.headers, &body, credential);
+    let said = Said::read(head.status, &head.headers, &body, credential);
     Err(refusal::classify(
         said,
-        retry_after(&answer.headers),
+        retry_after(&head.headers),
         authority,
         scope,
         credential,

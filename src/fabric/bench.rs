@@ -14,9 +14,10 @@ use secrecy::SecretString;
 use tower::util::BoxCloneSyncService;
 use uuid::{Uuid, uuid};
 
-use super::{Endpoint, FabricClient, Transport};
+use super::{Endpoint, FabricClient};
 use crate::cancellation::JobInstance;
 use crate::entra::AccessToken;
+use crate::outbound::{Origin, Transport};
 
 pub(super) const JOB: JobInstance = JobInstance {
     workspace_id: uuid!("11111111-aaaa-4aaa-8aaa-111111111111"),
@@ -138,8 +139,8 @@ fn body_of(body: Bytes, ending: Ending) -> UnsyncBoxBody<Bytes, tower::BoxError>
 
 pub(super) fn client(reply: Reply) -> (FabricClient, Asked) {
     let (transport, asked) = transport(reply);
-    let endpoint = Endpoint::parse("https://api.fabric.microsoft.com", false).unwrap();
-    (FabricClient::new(transport, endpoint), asked)
+    let origin = Origin::parse("https://api.fabric.microsoft.com", false).unwrap();
+    (FabricClient::new(transport, Endpoint::new(origin)), asked)
 }
 
 pub(super) fn token() -> AccessToken {

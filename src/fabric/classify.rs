@@ -11,12 +11,12 @@ use http::header::LOCATION;
 use jiff::Timestamp;
 
 use super::Endpoint;
-use super::exchange::{Failure, Reply};
 use super::meaning::{Advice, Hint, Meaning, meaning};
 use super::retry_after::retry_after;
 use super::wire::{self, Body, Said};
 use crate::cancellation::{JobInstance, Observation, ServiceError, Source};
 use crate::entra::AccessToken;
+use crate::outbound::exchange::{Failure, Reply};
 use crate::telemetry::text;
 
 /// Which of the two calls was made: it decides what an unclear answer leaves behind.
@@ -55,17 +55,18 @@ impl<'a> Asked<'a> {
     }
 
     /// What the answer means. One line is logged unless all went as it should.
-    pub(super) fn classify(&self, reply: &Reply) -> Observation {
+    pub(super) fn classify(&self, reply: &Result<Reply, Failure>) -> Observation {
         let (seen, request_id) = self.observe(reply);
         log(self.call, self.job, &seen, request_id.as_deref());
         seen
     }
 
-    fn observe(&self, reply: &Reply) -> (Observation, Option<String>) {
-        let Some(head) = &reply.head else {
-            return (self.no_answer(reply), None);
+    fn observe(&self, reply: &Result<Reply, Failure>) -> (Observation, Option<String>) {
+        let Reply { head, body } = match reply {
+            Ok(reply) => reply,
+            Err(failure) => return (self.no_answer(failure), None),
         };
-        let (body, cut_off) = match &reply.body {
+        let (body, cut_off) = match body {
             Ok(bytes) => (Body::parse(bytes, self.token), None),
             Err(failure) => (Body::Unreadable, Some(failure)),
         };
@@ -194,13 +195,10 @@ impl<'a> Asked<'a> {
         self.unclear(error, retry_after)
     }
 
-    fn no_answer(&self, reply: &Reply) -> Observation {
-        let (code, message) = match &reply.body {
-            Err(failure) => (failure.code, failure.message.as_str()),
-            Ok(_) => ("ConnectionFailed", "the connection failed"),
-        };
+    fn no_answer(&self, failure: &Failure) -> Observation {
+        let Failure { code, message } = failure;
         let error = ServiceError {
-            code: code.to_owned(),
+            code: (*code).to_owned(),
             message: text::clean(&format!("{}: {message}", self.endpoint), text::MESSAGE),
             http_status: None,
             request_id: None,

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use fabric_job_operator::{
     controller::{self, Clock, Services, Settings},
     entra::{Authority, EntraClient},
-    fabric::{Endpoint, FabricClient, Transport},
+    fabric::{Endpoint, FabricClient},
+    outbound::{Origin, Transport},
     telemetry::{Metrics, Readiness},
 };
 use fabric_simulator::{Config, Entry, Identity, JobRef, JobSpec, Route, Simulator};
@@ -95,14 +96,15 @@ impl Bench {
 
     /// Starts the operator on a node whose clock is wrong by this much.
     pub fn start_on_a_node_ahead_by(&mut self, ahead: SignedDuration) {
-        let endpoint = Endpoint::parse("https://api.fabric.microsoft.com", false);
-        let authority = Authority::parse("https://login.microsoftonline.com", false);
+        let origin = |text| Origin::parse(text, false).expect("a valid origin");
+        let endpoint = Endpoint::new(origin("https://api.fabric.microsoft.com"));
+        let authority = Authority::new(origin("https://login.microsoftonline.com"));
         let scope = "https://api.fabric.microsoft.com/.default".to_owned();
         let readiness = Readiness::not_yet("starting");
         let services = Services {
             client: self.server.client(OPERATOR),
-            fabric: FabricClient::new(self.transport(), endpoint.expect("a valid origin")),
-            entra: EntraClient::new(self.transport(), authority.expect("a valid origin"), scope),
+            fabric: FabricClient::new(self.transport(), endpoint),
+            entra: EntraClient::new(self.transport(), authority, scope),
             clock: Clock::starting_at(self.calendar.now() + ahead),
             metrics: Arc::new(Metrics::new()),
             readiness: readiness.clone(),

@@ -1,4 +1,4 @@
-//! The way out: what carries requests to Fabric and to Entra.
+//! What carries requests to Fabric and to Entra.
 //!
 //! Each call of [`transport`] makes a client with a pool of its own, so that no token class
 //! ever shares a connection with another. No redirect is followed, nothing is repeated or
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use reqwest::{Certificate, Client, NoProxy, Proxy};
@@ -20,7 +20,7 @@ use rustls::CertificateError;
 use tower::util::BoxCloneSyncService;
 use url::Url;
 
-use crate::fabric::Transport;
+use super::{Transport, origin};
 
 /// How long a connection may take, with name lookup, proxy and TLS. The fence before a cancel
 /// request counts on it: a request is either on its way after this long or never sent.
@@ -172,8 +172,8 @@ async fn exchange(
     request: Request<Bytes>,
     loopback_http: bool,
 ) -> Result<Response<UnsyncBoxBody<Bytes, tower::BoxError>>, tower::BoxError> {
-    if !is_allowed(request.uri(), loopback_http) {
-        // The endpoints were checked when they were parsed; this holds for every later caller.
+    if !origin::may_be_asked(request.uri(), loopback_http) {
+        // An origin was checked when it was parsed; this holds for every other caller too.
         return Err(Box::new(io::Error::new(
             ErrorKind::PermissionDenied,
             "only https is allowed, and http for a loopback address with --allow-loopback-http",
@@ -185,20 +185,6 @@ async fn exchange(
         Response::<reqwest::Body>::from(response)
             .map(|body| body.map_err(explained).boxed_unsync()),
     )
-}
-
-/// https to any host, http to a loopback address where that was allowed. A name is no proof of
-/// an address, not even `localhost`.
-fn is_allowed(uri: &Uri, loopback_http: bool) -> bool {
-    match (uri.scheme_str(), uri.host()) {
-        (Some("https"), Some(_)) => true,
-        (Some("http"), Some(host)) if loopback_http => host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback()),
-        _ => false,
-    }
 }
 
 /// Puts an error into the words of the transport's contract: the kind says what happened, the

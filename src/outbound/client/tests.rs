@@ -1,4 +1,4 @@
-//! The way out, over real sockets of this machine.
+//! The client, over real sockets of this machine.
 
 use std::net::TcpListener as StdListener;
 use std::process::Command;
@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use super::*;
+use crate::outbound::Origin;
 
 /// Tells a child process which half of a test it is.
 const CHILD: &str = "FABRIC_TEST_OUTBOUND_CHILD";
@@ -71,7 +72,7 @@ fn child(test: &str, env: &[(&str, &str)]) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            &format!("cli::outbound::tests::{test}"),
+            &format!("outbound::client::tests::{test}"),
             "--nocapture",
         ])
         .env(CHILD, "1")
@@ -427,7 +428,7 @@ async fn neither_token_nor_secret_is_logged_at_any_level() {
         proof: crate::entra::Proof::ClientSecret(SECRET.to_owned().into()),
     };
     let entra = |url: &str| {
-        let authority = crate::entra::Authority::parse(url, true).unwrap();
+        let authority = crate::entra::Authority::new(Origin::parse(url, true).unwrap());
         crate::entra::EntraClient::new(transport(&loopback()).unwrap(), authority, "s".to_owned())
     };
     let now = jiff::Timestamp::UNIX_EPOCH;
@@ -438,7 +439,7 @@ async fn neither_token_nor_secret_is_logged_at_any_level() {
         item_id: uuid::Uuid::from_u128(4),
         job_instance_id: uuid::Uuid::from_u128(5),
     };
-    let endpoint = crate::fabric::Endpoint::parse(&echoing, true).unwrap();
+    let endpoint = crate::fabric::Endpoint::new(Origin::parse(&echoing, true).unwrap());
     let fabric = crate::fabric::FabricClient::new(transport(&loopback()).unwrap(), endpoint);
     let seen = fabric.cancel(&job, &token, now).await;
 
