@@ -1,6 +1,6 @@
 //! The demo: one cancellation from `kubectl apply` to Cancelled, told as it happens.
 
-mod build;
+mod kubectl;
 mod report;
 mod stage;
 mod timeline;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use control_plane::{ControlPlane, Tools};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Manifests;
@@ -33,7 +34,7 @@ pub struct Options {
     pub keep: bool,
     /// The folder whose YAML files are applied.
     pub manifests: PathBuf,
-    /// The operator's program; built when `None`.
+    /// The operator's program; the one beside this program when `None`.
     pub operator: Option<PathBuf>,
     /// How long the cancellation may take.
     pub timeout: Duration,
@@ -103,11 +104,8 @@ async fn play(options: &Options, traces: &Traces) -> Result<(Option<Stage>, Exit
             "the YAML files of {folder} hold no FabricJobCancellation; add one"
         )));
     }
-    let operator = match &options.operator {
-        Some(program) => program.clone(),
-        None => build::operator().await?,
-    };
-    let tools = build::tools().await?;
+    let operator = operator(options)?;
+    let tools = tools().await?;
     let mut stage = Stage::set(tools, &manifests, &operator, traces).await?;
 
     let timeline = Timeline::begin();
@@ -137,6 +135,31 @@ async fn close(stage: Stage, keep: bool) {
         () = stage.leave() => {}
         () = interrupted() => {}
     }
+}
+
+/// The operator's program.
+fn operator(options: &Options) -> Result<PathBuf, Failure> {
+    let program = match &options.operator {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()
+            .map_err(|error| Failure::to("find this program")(error.into()))?
+            .with_file_name("fabric-job-operator"),
+    };
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(Failure(format!(
+        "there is no operator at {}; build it with `cargo build`, or use `make demo`",
+        program.display()
+    )))
+}
+
+/// Finds or builds etcd, kube-apiserver and kubectl; a build tells its own progress.
+async fn tools() -> Result<Tools, Failure> {
+    tokio::task::spawn_blocking(ControlPlane::available)
+        .await
+        .expect("looking for the tools does not panic")
+        .map_err(|error| Failure::to("get a control plane")(error.into()))
 }
 
 /// All YAML files of a folder, in kubectl's order.

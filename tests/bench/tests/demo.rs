@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 async fn the_demo_ends_in_cancelled_and_leaves_nothing(plane: &ControlPlane) {
     let demo = Demo::new(plane);
-    let (code, out, err) = demo.run(&["--operator", &operator()]);
+    let (code, out, err) = demo.run(&[]);
     assert_eq!(code, Some(0), "{out}\n{err}");
     // Who said what to whom, in this order.
     let told = [
@@ -83,14 +83,7 @@ async fn a_demo_that_does_not_end_in_cancelled_fails_and_says_why(plane: &Contro
         std::fs::copy(sample, manifests.join(file)).expect("a copy of the sample");
     }
     let folder = manifests.to_str().expect("a readable path");
-    let arguments = [
-        "--operator",
-        &operator(),
-        "--manifests",
-        folder,
-        "--timeout",
-        "8",
-    ];
+    let arguments = ["--manifests", folder, "--timeout", "8"];
     let (code, out, err) = demo.run(&arguments);
     std::fs::remove_dir_all(&manifests).expect("the folder can be removed");
     assert_eq!(code, Some(1), "{out}\n{err}");
@@ -113,7 +106,7 @@ async fn an_operator_that_ends_by_itself_is_told_with_its_log(plane: &ControlPla
 
 async fn a_kept_demo_can_be_used_until_ctrl_c(plane: &ControlPlane) {
     let demo = Demo::new(plane);
-    let mut running = demo.start(&["--operator", &operator()], &[("KEEP", "1")]);
+    let mut running = demo.start(&[], &[("KEEP", "1")]);
     let line = running.read_until("export KUBECONFIG=");
     let (_, kubeconfig) = line.split_once('=').expect("an assignment");
     let mut kubectl = plane.kubectl_as(Path::new(kubeconfig));
@@ -127,23 +120,12 @@ async fn a_kept_demo_can_be_used_until_ctrl_c(plane: &ControlPlane) {
 
 async fn ctrl_c_in_the_middle_leaves_nothing(plane: &ControlPlane) {
     let demo = Demo::new(plane);
-    let mut running = demo.start(&["--operator", &operator()], &[]);
+    let mut running = demo.start(&[], &[]);
     running.read_until("/cancel");
     let (code, out, err) = running.interrupt();
     assert_eq!(code, Some(130), "{out}\n{err}");
     assert!(out.contains("Ended and removed: "), "{out}");
     demo.left_nothing();
-}
-
-/// The operator that the same cargo command built beside the demo.
-fn operator() -> String {
-    let program = Path::new(env!("CARGO_BIN_EXE_demo")).with_file_name("fabric-job-operator");
-    assert!(
-        program.is_file(),
-        "run `cargo build` first: there is no {}",
-        program.display()
-    );
-    program.to_str().expect("a readable path").to_owned()
 }
 
 /// Where a demo runs: a folder of its own for everything temporary.

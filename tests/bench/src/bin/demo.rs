@@ -12,8 +12,8 @@ use clap::builder::FalseyValueParser;
 ///
 /// Starts a real etcd and kube-apiserver, a simulated Fabric and Entra, and the operator with the
 /// rights of its own ClusterRole; applies a sample with kubectl; shows who says what to whom; ends
-/// everything and removes its folder. Builds what is missing first. Nothing on the network is asked
-/// for but the build's modules, and your kubeconfig and proxy settings are not used.
+/// everything and removes its folder. Builds the control plane's programs where they are missing, which
+/// takes minutes and is told. Your kubeconfig and your proxy settings are not used.
 ///
 /// Exit codes: 0 when Fabric reported the job as Cancelled, 1 when it did not (the last lines say
 /// why), 2 for a wrong argument, 130 when Ctrl-C ended it first.
@@ -27,7 +27,7 @@ struct Arguments {
     /// Secret and the job of each cancellation that they name.
     #[arg(long, value_name = "DIR", default_value = demo::SAMPLE)]
     manifests: PathBuf,
-    /// Run this operator instead of building it.
+    /// The operator to run; the one beside this program when left out.
     #[arg(long, value_name = "FILE")]
     operator: Option<PathBuf>,
     /// How long the cancellation may take, in seconds.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use control_plane::{ControlPlane, Tools};
@@ -13,9 +12,8 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, watcher};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
 
+use super::kubectl::Apply;
 use super::timeline::{Call, Columns, Timeline, say};
 use super::traces::Traces;
 use super::{Failure, Options};
@@ -91,12 +89,6 @@ impl Stage {
         let arguments = ["--fabric-endpoint", &url, "--entra-authority", &url];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.push("--allow-loopback-http".into());
-        if !program.is_file() {
-            return Err(Failure(format!(
-                "there is no operator at {}; leave --operator out to build it",
-                program.display()
-            )));
-        }
         let operator = Operator::start(&OperatorOptions {
             program: program.to_path_buf(),
             kubeconfig,
@@ -131,7 +123,7 @@ impl Stage {
 
         let command = format!("kubectl apply -f {}", shown(&options.manifests));
         timeline.line(Call::Apply, &command, "");
-        let mut kubectl = Kubectl::apply(&self.plane, &options.manifests)?;
+        let mut kubectl = Apply::start(&self.plane, &options.manifests)?;
         let mut heartbeat = tokio::time::interval(Duration::from_millis(200));
         let watching = async {
             while !waiting.is_empty() {
@@ -267,54 +259,6 @@ The simulated Fabric is at {url}, the operator's log in {log}.",
         while !done(self) {
             tick.tick().await;
         }
-    }
-}
-
-/// A running `kubectl apply`, line by line.
-struct Kubectl {
-    child: Child,
-    lines: Option<Lines<BufReader<ChildStdout>>>,
-}
-
-impl Kubectl {
-    fn apply(plane: &ControlPlane, folder: &Path) -> Result<Self, Failure> {
-        let mut command = tokio::process::Command::from(plane.kubectl());
-        command.args(["apply", "-f"]).arg(folder);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.kill_on_drop(true).spawn();
-        let mut child = child.map_err(|error| Failure::to("start kubectl")(error.into()))?;
-        let lines = child.stdout.take().map(|out| BufReader::new(out).lines());
-        Ok(Self { child, lines })
-    }
-
-    fn is_running(&self) -> bool {
-        self.lines.is_some()
-    }
-
-    /// What it says next; `None` once it has ended well.
-    async fn next(&mut self) -> Result<Option<String>, Failure> {
-        let failed = |error: std::io::Error| Failure::to("run kubectl apply")(error.into());
-        if let Some(lines) = &mut self.lines
-            && let Some(line) = lines.next_line().await.map_err(failed)?
-        {
-            return Ok(Some(line));
-        }
-        self.lines = None;
-        let mut complaint = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            stderr
-                .read_to_string(&mut complaint)
-                .await
-                .map_err(failed)?;
-        }
-        let status = self.child.wait().await.map_err(failed)?;
-        if status.success() {
-            return Ok(None);
-        }
-        let complaint = complaint.trim_end();
-        Err(Failure(format!(
-            "kubectl apply failed ({status}):\n{complaint}"
-        )))
     }
 }
 
