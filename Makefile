@@ -38,6 +38,7 @@ test: ## Run every test, on a real etcd and kube-apiserver (built the first time
 	cargo test $(TEST_BUILD) --no-run
 	$(TARGET_DIR)/debug/control-plane-tools || [[ "$${REQUIRE_CONTROL_PLANE:-}" != 1 ]]
 	cargo test $(TEST_BUILD)
+	cargo test --test cli # without the feature: what is released knows no other clock
 
 .PHONY: lint
 lint: $(DENY) ## Check format, lints, the build without test features, and the dependencies
@@ -50,6 +51,11 @@ lint: $(DENY) ## Check format, lints, the build without test features, and the d
 $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
+
+.PHONY: figures
+figures: ## Print size, memory and latency of a release build (minutes; absolute, not a test)
+	cargo build --release
+	cargo run -p bench --bin figures -- $(TARGET_DIR)/release/fabric-job-operator
 
 .PHONY: crds
 crds: ## Write crds/ anew from the Rust types

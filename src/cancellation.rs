@@ -124,6 +124,15 @@ impl Cancellation {
         next.to_store(now)
     }
 
+    /// Which identity a preflight used: shown, so that its author sees who would act.
+    #[must_use]
+    pub fn looked_at_by(mut self, identity: Identity) -> Self {
+        if self.current.attempts == 0 {
+            self.current.identity = Some(identity);
+        }
+        self
+    }
+
     /// The intent is stored: exactly one request may follow.
     #[must_use]
     pub fn intent_stored(mut self, wish: Wish, stored: Facts) -> Self {
@@ -175,8 +184,8 @@ impl Cancellation {
             Some(stored) => {
                 Some(stored) != want.conditions.as_ref()
                     || self.stored.observed_generation != generation
-                    || self.stored.completion_time != want.completion_time
-                    || self.stored.accepted_time != want.accepted_time
+                    || (self.stored.accepted_time, self.stored.completion_time)
+                        != (want.accepted_time, want.completion_time)
                     || status_of(&self.stored) != status_of(&want)
                     || self.new_error_is_due(&want, now)
             }
@@ -191,9 +200,7 @@ impl Cancellation {
         facts.not_before = self.current.not_before.max(self.memory.not_before);
         let conditions = self.conditions(now);
         match conditions.ready.reason {
-            Reason::Queued => {}
-            Reason::Suspended if facts.attempts == 0 => facts.start_time = None,
-            Reason::Suspended => {}
+            Reason::Queued | Reason::Suspended => {}
             _ => facts.start_time = facts.start_time.or(Some(whole_second(now))),
         }
         facts.conditions = Some(conditions);
@@ -256,12 +263,8 @@ impl Cancellation {
         })
     }
 
-    /// An accepted request stands, whatever became of later ones; a suspended resource that
-    /// never asked has no clock.
+    /// A suspended resource that never asked has no clock.
     fn settled(mut self) -> Self {
-        if self.is_accepted() && self.memory.attempt != Attempt::InFlight {
-            self.memory.attempt = Attempt::Answered;
-        }
         if self.wish.suspend && self.current.attempts == 0 && !self.is_over() {
             self.current.start_time = None;
         }
@@ -319,10 +322,8 @@ impl Memory {
             && conditions.is_some_and(|c| c.cancelled.reason == Reason::WaitingForCancellation);
         let answer_lost = conditions.is_some_and(|c| c.accepted.reason == Reason::AnswerLost);
         let began = stored.last_error.as_ref().map_or(now, |last| last.time);
-        let attempt = if stored.attempts == 0 {
+        let attempt = if stored.attempts == 0 || accepted || already_completed {
             Attempt::Idle
-        } else if accepted || already_completed {
-            Attempt::Answered
         } else {
             let sent = stored.request_time.unwrap_or(now);
             Attempt::Unknown {

@@ -496,6 +496,26 @@ fn a_signal_ends_it_cleanly() {
     }
 }
 
+/// A factor that makes a test build break down at once.
+const NO_FACTOR: &[(&str, &str)] = &[("FABRIC_TEST_CLOCK_FACTOR", "banana")];
+
+#[cfg(not(feature = "test-clock"))]
+#[test]
+fn a_build_without_the_feature_knows_no_other_clock() {
+    let mut running = Running::start(&[], NO_FACTOR);
+    running.line_with("the Kubernetes API cannot be reached");
+    running.signal("TERM");
+    assert_eq!(running.exit_code(), Some(0));
+}
+
+#[cfg(feature = "test-clock")]
+#[test]
+fn a_test_build_reads_how_fast_its_clock_runs() {
+    let mut running = Running::start(&[], NO_FACTOR);
+    running.line_with("FABRIC_TEST_CLOCK_FACTOR must be a whole number");
+    assert_eq!(running.exit_code(), Some(1));
+}
+
 #[test]
 fn metrics_can_be_turned_off() {
     let mut running = Running::start(&[], &[("METRICS_BIND_ADDRESS", "0")]);

@@ -32,7 +32,7 @@ impl Cancellation {
                 request_id,
             } => {
                 self.succeeded();
-                self.memory.attempt = Attempt::Answered;
+                self.memory.attempt = Attempt::Idle;
                 self.memory.running_looks = 0;
                 self.keep_away(hint(retry_after), now);
                 if self.current.accepted_time.is_none() {
@@ -43,7 +43,7 @@ impl Cancellation {
             }
             Observation::AlreadyCompleted { retry_after } => {
                 self.succeeded();
-                self.memory.attempt = Attempt::Answered;
+                self.memory.attempt = Attempt::Idle;
                 self.memory.already_completed = true;
                 if let Some(asked) = retry_after.filter(|asked| !asked.is_zero()) {
                     self.keep_away(asked, now);
@@ -75,11 +75,7 @@ impl Cancellation {
             }
             Observation::Unknown { retry_after, error } => {
                 if self.memory.attempt == Attempt::InFlight {
-                    self.memory.attempt = if self.is_accepted() {
-                        Attempt::Answered
-                    } else {
-                        Attempt::Unknown { look_from: now }
-                    };
+                    self.memory.attempt = Attempt::Unknown { look_from: now };
                 }
                 self.failed(retry_after, now);
                 self.in_trouble(Reason::FabricUnavailable, None, Some(error), now);
@@ -232,11 +228,7 @@ impl Cancellation {
 
     fn attempt_did_nothing(&mut self) {
         if self.memory.attempt == Attempt::InFlight {
-            self.memory.attempt = if self.is_accepted() {
-                Attempt::Answered
-            } else {
-                Attempt::Idle
-            };
+            self.memory.attempt = Attempt::Idle;
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Memory {
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Attempt {
-    /// Nothing is outstanding: none was made, or the latest was definitely refused or never sent.
+    /// Nothing is outstanding: none was made, or the latest was answered or never sent.
     Idle,
     /// The intent is stored; the request is about to be sent, or was just sent.
     InFlight,
@@ -51,8 +51,6 @@ pub(super) enum Attempt {
         /// Not looked at before this moment.
         look_from: Timestamp,
     },
-    /// Fabric answered: accepted, or already over.
-    Answered,
 }
 
 /// A trouble that lasts.

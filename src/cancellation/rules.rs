@@ -3,9 +3,12 @@
 
 mod budget;
 mod deadline;
+mod doubts;
 mod hints;
 mod messages;
+mod over;
 mod protocol;
+mod repeats;
 mod suspension;
 mod troubles;
 mod verdicts;
@@ -166,6 +169,8 @@ struct Story {
     requests: u32,
     /// Looks that left.
     looks: u32,
+    /// Events so far: a story that does not end is broken.
+    events: u32,
 }
 
 impl Story {
@@ -177,6 +182,7 @@ impl Story {
             writes: 0,
             requests: 0,
             looks: 0,
+            events: 0,
         }
     }
 
@@ -211,6 +217,7 @@ impl Story {
 
     /// The same, but the process does not get to store it.
     fn answer_unstored(mut self, seen: Observation) -> Self {
+        self = self.one_more_event();
         match self.step() {
             Step::Request => {
                 self = self.intent();
@@ -261,6 +268,18 @@ impl Story {
             Step::Wait { until: Some(until) } => self.now = until,
             other => panic!("no wait: {other:?}"),
         }
+        self.one_more_event()
+    }
+
+    /// The operator sleeps until it wants to visit the resource again, and stores what is due.
+    fn visit(mut self) -> Self {
+        self.now = self.core.wake_at(self.now).expect("a next visit");
+        self.one_more_event().store()
+    }
+
+    fn one_more_event(mut self) -> Self {
+        self.events += 1;
+        assert!(self.events < 2000, "the story does not end");
         self
     }
 

@@ -198,7 +198,7 @@ impl Cancellation {
     /// No request for this resource before this moment.
     fn earliest(&self) -> Option<Timestamp> {
         let grace = match self.memory.attempt {
-            Attempt::Unknown { look_from } if !self.is_accepted() => Some(look_from),
+            Attempt::Unknown { look_from } => Some(look_from),
             _ => None,
         };
         [self.server_not_before(), self.memory.retry_at, grace]

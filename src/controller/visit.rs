@@ -251,6 +251,7 @@ impl Visit<'_> {
             Ok(pass) => pass,
             Err(held) => return self.record(Observation::Held { until: held.until }),
         };
+        self.core = self.core.clone().looked_at_by(acting.identity.clone());
         let (mut answer, mut at) = self.call(Operation::Get, &acting).await;
         if is_unauthorized(&answer) {
             ctx.credentials.rejected(&acting);

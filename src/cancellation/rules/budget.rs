@@ -116,10 +116,7 @@ fn a_refused_attempt_that_is_repeated_costs_only_its_intent_and_stalls_once() {
     while story.now < later(t0(), secs(2000)) {
         story = match story.step() {
             Step::Request => story.answer(refused(Refusal::PermissionDenied)),
-            _ => {
-                story.now = story.core.wake_at(story.now).expect("a next visit");
-                story.store()
-            }
+            _ => story.visit(),
         };
     }
     let intents = story.facts().attempts;

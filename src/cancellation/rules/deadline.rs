@@ -1,6 +1,7 @@
 //! The deadline: no attempt in its last 20 s, one last look after it, five minutes at most.
 
 use super::*;
+use crate::cancellation::memory::Trouble;
 
 /// An ordinary wish with this deadline.
 fn within(seconds: u64) -> Story {
@@ -196,4 +197,17 @@ fn throttling_eats_the_deadline() {
         .advance(10)
         .store();
     assert_eq!(story.core.stored().start_time, Some(story.now));
+}
+
+#[test]
+fn waiting_for_our_own_quota_does_not_eat_the_deadline() {
+    let mut story = Story::start(wish()).advance(10);
+    story.core.memory.trouble = Some(Trouble {
+        reason: Reason::Queued,
+        advice: None,
+        since: t0(),
+    });
+    let story = story.store();
+    assert_eq!(story.ready(), (Value::Unknown, Reason::Queued));
+    assert_eq!((story.writes, story.core.stored().start_time), (1, None));
 }

@@ -36,6 +36,19 @@ fn a_suspended_resource_looks_at_the_job_once_shows_it_and_sends_nothing() {
 }
 
 #[test]
+fn a_preflight_shows_the_identity_that_would_act_and_an_attempt_the_one_that_did() {
+    let mut other = identity();
+    other.name = "other".into();
+    let mut story = suspended();
+    story.core = story.core.looked_at_by(identity());
+    let story = story.answer(running());
+    assert_eq!(story.core.stored().identity, Some(identity()));
+    let mut story = resume(story).answer(accepted());
+    story.core = story.core.looked_at_by(other);
+    assert_eq!(story.core.current().identity, Some(identity()));
+}
+
+#[test]
 fn a_preflight_that_sees_the_end_shows_it_and_ends_nothing() {
     for status in [JobStatus::Completed, JobStatus::Cancelled] {
         let story = suspended().answer(seen(status.clone(), None));

@@ -123,6 +123,17 @@ async fn a_node_whose_clock_is_an_hour_ahead_gives_up_no_earlier() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_clock_is_an_hour_behind_gives_up_no_later() {
+    let mut bench = Bench::new();
+    let job = bench.job_like(1, |job| job.cancel_effect = CancelEffect::Nothing);
+    bench.cancel("a", job, json!({"activeDeadlineSeconds": 3600}));
+    bench.start_on_a_node_ahead_by(SignedDuration::from_hours(-1));
+    bench.ended("a", hours(1) + minutes(6)).await;
+    assert!(bench.calendar.elapsed() >= hours(1));
+    assert_eq!(bench.ready("a"), "False DeadlineExceeded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_whose_date_jumps_ahead_makes_no_verdict_earlier() {
     let mut bench = Bench::new();
     let job = bench.job_like(1, |job| job.cancel_effect = CancelEffect::Nothing);
