@@ -24,9 +24,11 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | \
 		while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
+# The whole workspace at once, as the tests build it: what the one has built serves the other.
 .PHONY: demo
 demo: ## Show one cancellation from kubectl apply to Cancelled; KEEP=1 keeps it running
-	KEEP="$(KEEP)" cargo run -p bench --bin demo -- $(ARGS)
+	cargo build --workspace --bins
+	@KEEP="$(KEEP)" $(TARGET_DIR)/debug/demo $(ARGS)
 
 # The control plane's programs are built between the two, where it can be watched, and not inside a
 # test that seems to hang. Without them the tests that need them are skipped, or fail if

@@ -3,9 +3,12 @@
 //! Nothing here imports the operator: its resources are handled as JSON and its program is
 //! started like any other, with the rights of its own ClusterRole.
 
+pub mod demo;
+mod manifests;
 mod operator;
 mod scene;
 
+pub use manifests::{Cancellation, Manifests, furnish};
 pub use operator::{Operator, OperatorOptions};
 pub use scene::{Scene, Setup, condition, reason};
 

@@ -71,6 +71,16 @@ impl Operator {
         self.child.id()
     }
 
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child
+            .try_wait()
+            .expect("the operator can be waited for")
+    }
+
     /// Everything it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
