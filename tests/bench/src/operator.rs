@@ -186,6 +186,14 @@ impl Operator {
     /// When it has not ended within 40 s.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it has not ended within 40 s.
+    pub async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         within(Duration::from_secs(40), || {
             status = self

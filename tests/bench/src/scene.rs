@@ -84,6 +84,8 @@ pub struct Scene {
     pub seed: Seed,
     /// The operator, while it runs.
     pub operator: Option<Operator>,
+    /// What the operators before this one logged.
+    earlier_logs: String,
     options: OperatorOptions,
     client: Client,
 }
@@ -165,6 +167,7 @@ impl Scene {
             seed,
             fabric,
             operator: None,
+            earlier_logs: String::new(),
             options: OperatorOptions {
                 program: setup.program,
                 kubeconfig,
@@ -186,9 +189,31 @@ impl Scene {
     /// # Panics
     /// When it does not get ready.
     pub async fn start_operator(&mut self) {
-        let operator = Operator::start(&self.options);
-        operator.ready().await;
-        self.operator = Some(operator);
+        self.launch_operator().ready().await;
+    }
+
+    /// Starts the operator without waiting for anything; one that still runs is killed.
+    pub fn launch_operator(&mut self) -> &mut Operator {
+        if let Some(earlier) = self.operator.take() {
+            self.earlier_logs.push_str(&earlier.log());
+        }
+        self.operator.insert(Operator::start(&self.options))
+    }
+
+    /// What all operators of this scene have logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let running = self.operator.as_ref().map(Operator::log);
+        format!("{}{}", self.earlier_logs, running.unwrap_or_default())
+    }
+
+    /// The user that the operator is for the API server, as the audit log names it.
+    #[must_use]
+    pub fn operator_user(&self) -> String {
+        format!(
+            "system:serviceaccount:{}:fabric-job-operator",
+            self.namespace
+        )
     }
 
     /// How the operator is started; changes take effect with the next start.

@@ -31,7 +31,7 @@ use crate::plane::ControlPlane;
 pub struct Suite {
     plane: Arc<Plane>,
     trials: Vec<Trial>,
-    one_at_a_time: bool,
+    threads: Option<usize>,
 }
 
 #[derive(Default)]
@@ -50,7 +50,13 @@ impl Suite {
 
     /// For suites whose tests kill or pause what the others need.
     pub fn one_at_a_time(mut self) -> Self {
-        self.one_at_a_time = true;
+        self.threads = Some(1);
+        self
+    }
+
+    /// For suites whose tests mostly wait: so many at once, unless the command line says otherwise.
+    pub fn at_once(mut self, tests: usize) -> Self {
+        self.threads = Some(tests);
         self
     }
 
@@ -94,8 +100,9 @@ impl Suite {
     /// Runs the tests that the command line asks for, ends the control plane, and returns the exit code.
     pub fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
-        if self.one_at_a_time {
-            arguments.test_threads = Some(1);
+        // Tests that may not meet must not be made to by the command line.
+        if self.threads == Some(1) || arguments.test_threads.is_none() {
+            arguments.test_threads = self.threads;
         }
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         if let Some(Err(Error::Unavailable(reason))) = self.plane.started.get()
