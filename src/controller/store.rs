@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::{FabricJobCancellation, FabricJobCancellationStatus};
 use crate::cancellation::{Facts, invalid_spec, whole_second};
@@ -57,10 +57,18 @@ impl Store {
         document: &FabricJobCancellationStatus,
     ) -> Result<Written, CallError> {
         let name = resource.name_any();
-        let body = patch(&name, resource.resource_version(), document);
+        let version = resource.resource_version();
         let api = self.api(resource);
-        let params = PatchParams::apply(MANAGER).force();
-        let result = within_deadline(api.patch_status(&name, &params, &Patch::Apply(&body))).await;
+        let result = if somebody_else_wrote_status(resource) {
+            let old = serde_json::to_value(&resource.status).unwrap_or_default();
+            let body = replacement(version, &old, document);
+            let patch = Patch::Merge(&body);
+            within_deadline(api.patch_status(&name, &replacing(), &patch)).await
+        } else {
+            let body = patch(&name, version, document);
+            let params = PatchParams::apply(MANAGER).force();
+            within_deadline(api.patch_status(&name, &params, &Patch::Apply(&body))).await
+        };
         self.sort(result.map(Arc::new))
     }
 
@@ -131,15 +139,17 @@ impl Store {
         let mut shown = FabricJobCancellation::new(name, super::nothing());
         shown.metadata = live.metadata.clone();
         // A status that cannot be read either is replaced: it is not evidence of anything.
-        shown.status = serde_json::from_value(old).ok();
+        shown.status = serde_json::from_value(old.clone()).ok();
         let mut facts = status::facts(&shown);
         facts.observed_generation = live.metadata.generation;
         facts.completion_time = Some(whole_second(now));
         facts.conditions = Some(invalid_spec(problem));
         let document = status::document(&facts, &shown, whole_second(now));
-        let body = patch(name, live.resource_version(), &document);
-        let params = PatchParams::apply(MANAGER).force();
-        let result = within_deadline(api.patch_status(name, &params, &Patch::Apply(&body))).await;
+        // Not an apply: the API server answers that with 500 when a value of the spec has another
+        // type than the schema says.
+        let body = replacement(live.resource_version(), &old, &document);
+        let patch = Patch::Merge(&body);
+        let result = within_deadline(api.patch_status(name, &replacing(), &patch)).await;
         let written = self.sort(result.map(|_| Arc::new(shown)))?;
         Ok(matches!(written, Written::Stored(_)))
     }
@@ -147,6 +157,45 @@ impl Store {
     fn api(&self, resource: &FabricJobCancellation) -> Api<FabricJobCancellation> {
         let namespace = resource.namespace().unwrap_or_default();
         Api::namespaced(self.client.clone(), &namespace)
+    }
+}
+
+/// Whether anything of the status belongs to another writer, for example to a restore from a
+/// backup. An apply would leave that writer's fields standing: of a condition that it leaves out,
+/// `type` and `status` would stay behind, and the schema would refuse every write for ever.
+fn somebody_else_wrote_status(resource: &FabricJobCancellation) -> bool {
+    resource.managed_fields().iter().any(|entry| {
+        let ours = entry.manager.as_deref() == Some(MANAGER)
+            && entry.operation.as_deref() == Some("Apply");
+        entry.subresource.as_deref() == Some("status") && !ours
+    })
+}
+
+fn replacing() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// A merge patch that makes the status what `document` says, guarded like [`patch`].
+fn replacement(
+    resource_version: Option<String>,
+    old: &Value,
+    document: &FabricJobCancellationStatus,
+) -> Value {
+    let mut status = serde_json::to_value(document).unwrap_or_default();
+    remove_what_is_left_out(old, &mut status);
+    json!({ "metadata": { "resourceVersion": resource_version }, "status": status })
+}
+
+/// A merge patch keeps what it does not mention; null removes.
+fn remove_what_is_left_out(old: &Value, new: &mut Value) {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return;
+    };
+    for (field, old) in old {
+        remove_what_is_left_out(old, new.entry(field.clone()).or_insert(Value::Null));
     }
 }
 
@@ -163,4 +212,32 @@ fn patch(
         "metadata": { "name": name, "resourceVersion": resource_version },
         "status": document,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_patch_removes_what_the_new_status_leaves_out() {
+        let old = json!({
+            "attempts": 1,
+            "startTime": "2026-01-01T00:00:00Z",
+            "job": { "status": "InProgress", "endTime": "2026-01-01T00:00:00Z" },
+            "conditions": [{ "type": "Reconciling" }],
+        });
+        let mut new = json!({
+            "attempts": 2,
+            "job": { "status": "Cancelled" },
+            "conditions": [],
+        });
+        remove_what_is_left_out(&old, &mut new);
+        let wanted = json!({
+            "attempts": 2,
+            "startTime": null,
+            "job": { "status": "Cancelled", "endTime": null },
+            "conditions": [],
+        });
+        assert_eq!(new, wanted);
+    }
 }

@@ -4,7 +4,16 @@
 mod answers;
 mod clocks;
 mod crashes;
+mod ends;
 mod happy;
+mod history;
+mod invalid;
+mod knobs;
+mod lifecycle;
+mod reasons;
+mod recipes;
+mod refusals;
+mod rights;
 mod stale;
 mod throttling;
 mod tokens;
@@ -12,7 +21,7 @@ mod tokens;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::Setup;
+use bench::{Scene, Setup};
 use control_plane::{ControlPlane, Suite};
 
 /// The longest that a journey waits for one request.
@@ -24,25 +33,52 @@ fn main() -> ExitCode {
         .at_once(6)
         .before_all(async |plane: &ControlPlane| {
             plane
-                .install_crd(include_str!("../../crds/fabricjobcancellations.yaml"))
+                .install_crd(CRD)
                 .await
                 .expect("the CRD can be installed");
         });
     for journeys in [
         happy::journeys,
+        ends::journeys,
+        knobs::journeys,
+        refusals::journeys,
+        lifecycle::journeys,
+        invalid::journeys,
         crashes::journeys,
         throttling::journeys,
         stale::journeys,
         tokens::journeys,
         answers::journeys,
         clocks::journeys,
+        recipes::journeys,
+        reasons::journeys,
+        rights::journeys,
     ] {
         suite = journeys(suite);
     }
     suite.run()
 }
 
+/// The CRD as it is installed.
+const CRD: &str = include_str!("../../crds/fabricjobcancellations.yaml");
+
 /// A scene's setup with the operator under test.
 fn setup() -> Setup {
     Setup::new(env!("CARGO_BIN_EXE_fabric-job-operator"))
+}
+
+/// Who the scene's operator is for the API server.
+fn operator_of(scene: &Scene) -> String {
+    format!(
+        "system:serviceaccount:{}:fabric-job-operator",
+        scene.namespace
+    )
+}
+
+/// How often the scene's operator has written to one cancellation.
+async fn patched(plane: &ControlPlane, scene: &Scene, name: &str) -> usize {
+    let audit = plane.audit().await.expect("the audit log");
+    audit.by_user(&operator_of(scene)).count(|entry| {
+        entry.resource == "fabricjobcancellations" && entry.verb == "patch" && entry.name == name
+    })
 }

@@ -7,10 +7,27 @@ pub(in crate::cancellation) const CAPACITY_IS_BUSY: &str = "Fabric's capacity ta
      this lasts, let fewer jobs run on the capacity, or give it a larger size.";
 
 pub(super) fn trouble_text(trouble: &Trouble) -> String {
-    trouble
-        .advice
-        .clone()
-        .unwrap_or_else(|| fixed_text(trouble.reason).to_owned())
+    match &trouble.advice {
+        Some(advice) => sentence(advice),
+        None => fixed_text(trouble.reason).to_owned(),
+    }
+}
+
+/// Advice comes as errors do, without a capital and a full stop; a message is read by people.
+/// What is a sentence already stays as it is: advice may have been read back from a message.
+fn sentence(advice: &str) -> String {
+    let advice = advice.trim();
+    let mut rest = advice.chars();
+    let mut text: String = rest
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    text.push_str(rest.as_str());
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
 }
 
 /// What a lasting trouble means and what to do about it.
@@ -91,5 +108,24 @@ fn fixed_text(reason: Reason) -> &'static str {
         | Reason::RequestRejected
         | Reason::DeadlineExceeded
         | Reason::InvalidSpec => reason.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn advice_is_shown_as_a_sentence_and_a_sentence_as_it_is() {
+        let shown = "Tenant t has no application c: check Secret a/b.";
+        assert_eq!(
+            sentence("tenant t has no application c: check Secret a/b"),
+            shown
+        );
+        assert_eq!(sentence(shown), shown);
+        assert_eq!(
+            sentence("`spec.itemId` is wrong"),
+            "`spec.itemId` is wrong."
+        );
     }
 }

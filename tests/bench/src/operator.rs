@@ -75,7 +75,7 @@ impl Operator {
     ///
     /// # Panics
     /// When it cannot be waited for.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child
             .try_wait()
             .expect("the operator can be waited for")
@@ -196,10 +196,7 @@ impl Operator {
     pub async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         within(Duration::from_secs(40), || {
-            status = self
-                .child
-                .try_wait()
-                .expect("the operator can be waited for");
+            status = self.exit_status();
             status.is_some()
         })
         .await;

@@ -152,7 +152,7 @@ impl Stage {
                         }
                     }
                     _ = heartbeat.tick() => {
-                        if let Some(status) = self.operator.ended() {
+                        if let Some(status) = self.operator.exit_status() {
                             return Err(Failure(format!("the operator ended by itself ({status})")));
                         }
                     }
@@ -217,9 +217,9 @@ The simulated Fabric is at {url}, the operator's log in {log}.",
 
     /// Asks the operator to end; whatever does not is ended by the drop that follows.
     pub(super) async fn leave(mut self) {
-        if self.operator.ended().is_none() {
+        if self.operator.exit_status().is_none() {
             self.operator.signal(Signal::TERM);
-            let ended = self.until(|stage| stage.operator.ended().is_some());
+            let ended = self.until(|stage| stage.operator.exit_status().is_some());
             let _ = tokio::time::timeout(FAREWELL, ended).await;
         }
     }
@@ -233,14 +233,14 @@ The simulated Fabric is at {url}, the operator's log in {log}.",
     async fn ready(&mut self) -> Result<(), Failure> {
         say("Starting the operator ...");
         let ready = self.until(|stage| {
-            stage.operator.ended().is_some()
+            stage.operator.exit_status().is_some()
                 || stage
                     .operator
                     .log()
                     .contains("watching FabricJobCancellations")
         });
         let in_time = tokio::time::timeout(READY_LIMIT, ready).await.is_ok();
-        let problem = match self.operator.ended() {
+        let problem = match self.operator.exit_status() {
             Some(status) => format!("the operator ended by itself ({status})"),
             None if !in_time => {
                 format!("the operator was not ready in {} s", READY_LIMIT.as_secs())
