@@ -24,9 +24,10 @@ struct Arguments {
     #[arg(long, env = "KEEP", value_parser = FalseyValueParser::new())]
     keep: bool,
     /// Apply the YAML files of this folder. The simulated Fabric gets the application of each
-    /// Secret and the job of each cancellation that they name.
-    #[arg(long, value_name = "DIR", default_value = demo::SAMPLE)]
-    manifests: PathBuf,
+    /// Secret and the job of each cancellation that they name [default: the repository's
+    /// docs/examples/first-cancellation].
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
     /// The operator to run; the one beside this program when left out.
     #[arg(long, value_name = "FILE")]
     operator: Option<PathBuf>,
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(demo::run(Options {
         keep: arguments.keep,
-        manifests: arguments.manifests,
+        manifests: arguments.manifests.unwrap_or_else(|| demo::SAMPLE.into()),
         operator: arguments.operator,
         timeout: Duration::from_secs(arguments.timeout),
     }));

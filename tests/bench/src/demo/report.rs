@@ -19,14 +19,7 @@ impl Stage {
         let mut otherwise = Vec::new();
         for cancellation in cancellations {
             let resource = self.show(cancellation).await?;
-            if condition(&resource, "Cancelled")["status"] != "True" {
-                let (reason, message) = (
-                    reason(&resource, "Ready"),
-                    condition(&resource, "Ready")["message"].as_str(),
-                );
-                let name = &cancellation.name;
-                otherwise.push(format!("{name}: {reason}: {}", message.unwrap_or_default()));
-            }
+            otherwise.extend(not_cancelled(&cancellation.name, &resource));
         }
         if otherwise.is_empty() {
             say("\nFabric reports the job as Cancelled, and the resource says so.");
@@ -146,7 +139,40 @@ impl Stage {
     }
 }
 
+/// How a cancellation ended, unless Fabric said Cancelled.
+fn not_cancelled(name: &str, resource: &Value) -> Option<String> {
+    let ready = condition(resource, "Ready");
+    let text = |field: &str| ready[field].as_str().unwrap_or("-");
+    let is_cancelled = condition(resource, "Cancelled")["status"] == "True";
+    (!is_cancelled).then(|| format!("{name}: {}: {}", text("reason"), text("message")))
+}
+
 fn indented(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(|line| format!("  {line}")).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_fabric_called_cancelled_is_a_happy_end() {
+        let ended = |cancelled: &str, reason: &str| {
+            json!({ "status": { "conditions": [
+                { "type": "Ready", "status": "True", "reason": reason, "message": "It is over." },
+                { "type": "Cancelled", "status": cancelled, "reason": reason },
+            ] } })
+        };
+        let otherwise = |cancelled, reason| not_cancelled("x", &ended(cancelled, reason));
+        assert_eq!(otherwise("True", "JobCancelled"), None);
+        // Ready is True here: the policy says that the goal is reached.
+        let finished = "x: JobAlreadyFinished: It is over.".to_owned();
+        assert_eq!(otherwise("False", "JobAlreadyFinished"), Some(finished));
+        let late = "x: DeadlineExceeded: It is over.".to_owned();
+        assert_eq!(otherwise("Unknown", "DeadlineExceeded"), Some(late));
+        assert_eq!(not_cancelled("x", &json!({})), Some("x: -: -".to_owned()));
+    }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use control_plane::{ControlPlane, Tools};
-use fabric_simulator::{Config, Entry, Handle, LookRetryAfter, Outcome, Settings, Simulator};
+use fabric_simulator::{
+    Config, Entry, Handle, LookRetryAfter, Outcome, Route, Settings, Simulator,
+};
 use futures::StreamExt;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
@@ -117,7 +119,7 @@ impl Stage {
         let watch = watcher(self.resources(), watcher::Config::default());
         let mut watch = watch.default_backoff().applied_objects().boxed();
         let ledger = self.fabric.handle();
-        let mut told = BTreeSet::new();
+        let mut told = Told::default();
         let mut columns: BTreeMap<Cancellation, Columns> = BTreeMap::new();
         let mut waiting: BTreeSet<&Cancellation> = cancellations.iter().collect();
 
@@ -136,12 +138,13 @@ impl Stage {
                         }
                     }
                     entry = next(&ledger, &told) => {
-                        told.insert(entry.sequence);
                         timeline.request(&entry);
+                        told.request(entry);
                     }
                     event = watch.next() => {
                         let Some(Ok(object)) = event else { continue };
                         let (cancellation, resource) = read(&object);
+                        told.intents(&resource);
                         let now = Columns::of(&resource);
                         if now.ready != "-" && columns.get(&cancellation) != Some(&now) {
                             timeline.columns(&cancellation.name, &now);
@@ -306,20 +309,53 @@ async fn version(plane: &ControlPlane) -> String {
     version.map_or_else(|_| "of an unknown version".into(), |info| info.git_version)
 }
 
-/// The next request that was answered and is not told yet.
-async fn next(ledger: &Handle, told: &BTreeSet<u64>) -> Entry {
+/// What the timeline has told.
+#[derive(Default)]
+struct Told {
+    requests: BTreeSet<u64>,
+    /// Cancel requests told, and attempts seen in the status, by job instance.
+    cancels: BTreeMap<String, (i64, i64)>,
+}
+
+impl Told {
+    fn request(&mut self, entry: Entry) {
+        self.requests.insert(entry.sequence);
+        if let (Route::Cancel, Some(job)) = (entry.route, entry.job_instance_id) {
+            self.cancels.entry(job).or_default().0 += 1;
+        }
+    }
+
+    fn intents(&mut self, resource: &Value) {
+        let job = resource["spec"]["jobInstanceId"]
+            .as_str()
+            .unwrap_or_default();
+        let seen = &mut self.cancels.entry(job.to_owned()).or_default().1;
+        *seen = resource["status"]["attempts"]
+            .as_i64()
+            .unwrap_or(0)
+            .max(*seen);
+    }
+
+    /// Whether it is this request's turn: answered, and a cancel request after its intent, which
+    /// comes from another source and may arrive later.
+    fn is_next(&self, entry: &Entry) -> bool {
+        let job = entry.job_instance_id.as_ref();
+        let (told, intents) = job
+            .and_then(|job| self.cancels.get(job))
+            .copied()
+            .unwrap_or_default();
+        entry.outcome != Outcome::Pending
+            && !self.requests.contains(&entry.sequence)
+            && (entry.route != Route::Cancel || told < intents)
+    }
+}
+
+/// The next request to tell.
+async fn next(ledger: &Handle, told: &Told) -> Entry {
     loop {
-        let answered = |entries: &[Entry]| {
-            let mut open = entries
-                .iter()
-                .filter(|entry| entry.outcome != Outcome::Pending);
-            open.find(|entry| !told.contains(&entry.sequence)).cloned()
-        };
+        let next = |entries: &[Entry]| entries.iter().find(|entry| told.is_next(entry)).cloned();
         // The ledger's own limit says nothing here; the caller has one.
-        if let Ok(entry) = ledger
-            .wait_until(Duration::from_secs(3_600), answered)
-            .await
-        {
+        if let Ok(entry) = ledger.wait_until(Duration::from_secs(3_600), next).await {
             return entry;
         }
     }
