@@ -119,10 +119,8 @@ pub struct FabricJobCancellationSpec {
 
     /// Which identity asks Fabric. Exactly one of `serviceAccountName` and `secretRef`.
     ///
-    /// Left out: in a namespace that the operator's administrator opted in, the operator's own
-    /// identity; in every other namespace the ServiceAccount `fabric-workload`, or else the Secret
-    /// `fabric-credentials`. Can be changed until Fabric has accepted the request
-    /// (`status.acceptedTime`), and is immutable from then on.
+    /// Left out: the Secret `fabric-credentials` of the resource's namespace. Can be changed until
+    /// Fabric has accepted the request (`status.acceptedTime`), and is immutable from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Credentials")]
     pub credentials: Option<Credentials>,
@@ -153,8 +151,8 @@ pub struct FabricJobCancellationSpec {
     /// Delete this resource this many seconds after `status.completionTime`: from 0 (at once) to
     /// 2147483647. Left out: it is kept for ever, as a record.
     ///
-    /// Ignored for objects that Flux, Argo CD or Helm own, because those tools would create them
-    /// again (hooks excepted); an Event CleanupSkipped says so. Can be changed at any time.
+    /// Leave it out for objects that Flux, Argo CD or Helm own: those tools create them again, which
+    /// is harmless (the job is over) but never ends. Can be changed at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i32", range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
@@ -203,8 +201,9 @@ impl FabricJobCancellationSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = schema::exactly_one_credential())]
 pub struct Credentials {
-    /// A ServiceAccount of this namespace that Microsoft Entra trusts (workload identity). It
-    /// carries the annotation `azure.workload.identity/client-id`; no password is stored anywhere.
+    /// A ServiceAccount of this namespace that Microsoft Entra trusts (workload identity). Not
+    /// supported by this version of the operator, which says so with the reason
+    /// CredentialsInvalid: use `secretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = schema::NAME_MAX))]
     #[x_kube(validation = schema::object_name("ServiceAccount"))]
@@ -220,8 +219,8 @@ pub struct Credentials {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
-    /// Name of an Opaque Secret with the keys AZURE_TENANT_ID, AZURE_CLIENT_ID, and one of
-    /// AZURE_CLIENT_SECRET and AZURE_CLIENT_CERTIFICATE (PEM).
+    /// Name of an Opaque Secret with the keys AZURE_TENANT_ID, AZURE_CLIENT_ID and
+    /// AZURE_CLIENT_SECRET.
     #[schemars(length(max = schema::NAME_MAX))]
     #[x_kube(validation = schema::object_name("Secret"))]
     pub name: String,
