@@ -288,7 +288,7 @@ pub const REASONS: &[ReasonDoc] = &[
     ReasonDoc {
         name: "CredentialsInvalid",
         group: Group::PersonMustAct,
-        meaning: "The Secret or ServiceAccount exists, but cannot be used: a key or annotation is missing, empty or malformed, or Entra says that the secret is wrong or expired.",
+        meaning: "The Secret or ServiceAccount exists, but cannot be used: it has another type, or a key or annotation is missing, empty or malformed.",
         what_to_do: "Correct what the message names.",
     },
     ReasonDoc {
@@ -306,8 +306,8 @@ pub const REASONS: &[ReasonDoc] = &[
     ReasonDoc {
         name: "AuthenticationFailed",
         group: Group::PersonMustAct,
-        meaning: "Fabric does not accept a fresh token of this identity.",
-        what_to_do: "Check the tenant and that the tenant setting lets service principals use Fabric APIs.",
+        meaning: "Entra does not accept the credentials (a wrong or expired secret, an unknown application or tenant), or Fabric does not accept a fresh token of this identity.",
+        what_to_do: "Do what the message says; status.lastError has the code. When Fabric refuses, check that the tenant setting lets service principals use Fabric APIs.",
     },
     ReasonDoc {
         name: "PermissionDenied",
