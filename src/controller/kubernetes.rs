@@ -1,5 +1,6 @@
 //! Calls to the Kubernetes API: each with a deadline, each failure sorted once.
 
+use std::error::Error;
 use std::time::Duration;
 
 /// The longest that one call to the Kubernetes API may take. kube sets no read timeout: a lost
@@ -12,8 +13,9 @@ pub(super) enum CallError {
     /// No answer in time: whether it took effect is unknown.
     #[error("no answer from the Kubernetes API within {} s", CALL_DEADLINE.as_secs())]
     Timeout,
-    /// The API server's answer, or the failure to reach it.
-    #[error(transparent)]
+    /// The API server's answer, or the failure to reach it, with its causes: "client error
+    /// (Connect)" alone does not say whether a name, a port or a certificate is wrong.
+    #[error("{}", with_causes(.0.as_ref()))]
     Kube(Box<kube::Error>),
 }
 
@@ -25,6 +27,20 @@ pub(super) async fn within_deadline<T>(
         Ok(result) => result.map_err(|error| CallError::Kube(Box::new(error))),
         Err(_) => Err(CallError::Timeout),
     }
+}
+
+/// The error and its causes in one line; kube repeats some causes in its own text.
+fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
 }
 
 impl CallError {
@@ -61,4 +77,22 @@ impl CallError {
             Self::Timeout => None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_the_kernel_said() {
+        let kernel = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = CallError::Kube(Box::new(kube::Error::Service(Box::new(Outer(kernel)))));
+        let text = error.to_string();
+        assert!(text.contains("client error"), "{text}");
+        assert_eq!(text.matches("connection refused").count(), 1, "{text}");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Outer(#[source] std::io::Error);
 }

@@ -103,7 +103,8 @@ impl ControlPlane {
         self.must(
             &[
                 "wait",
-                "--for=condition=Established",
+                // As a path, because `--for=condition=` fails on a CRD that has no conditions yet.
+                r#"--for=jsonpath={.status.conditions[?(@.type=="Established")].status}=True"#,
                 "--timeout=30s",
                 "-f",
                 "-",
