@@ -140,7 +140,11 @@ pub async fn run(
         cache: cache.clone(),
     });
     let visits = controller
-        .run(reconcile, |_, error, _| match *error {}, context)
+        .run(
+            reconcile,
+            |_, error, _| match *error {},
+            Arc::clone(&context),
+        )
         .for_each(|result| async move {
             match result {
                 Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
@@ -156,7 +160,11 @@ pub async fn run(
     };
     tokio::select! {
         () = visits => {
-            if shutdown.is_cancelled() { Ok(()) } else { Err(RunError::WatchEnded) }
+            if !shutdown.is_cancelled() {
+                return Err(RunError::WatchEnded);
+            }
+            visit::finish(&context).await;
+            Ok(())
         }
         () = ready => unreachable!("it waits for ever"),
     }
@@ -185,7 +193,7 @@ async fn wait_until_startable(client: &Client, clock: &Clock, readiness: &Readin
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "before the queue exists nothing else can wait"
+    reason = "before the queue exists, and after it has ended, nothing else can wait"
 )]
 async fn pause(wait: Duration) {
     tokio::time::sleep(wait).await;

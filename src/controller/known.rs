@@ -105,6 +105,14 @@ impl Known {
         lock(&self.entries).insert(uid, entry);
     }
 
+    /// Takes everything out.
+    pub(super) fn drain(&self) -> Vec<Entry> {
+        lock(&self.entries)
+            .drain()
+            .map(|(_, entry)| entry)
+            .collect()
+    }
+
     /// Forgets all resources that no longer exist, once enough has gathered to be worth it.
     pub(super) fn prune(&self, existing: usize, uids: impl FnOnce() -> HashSet<String>) {
         let mut known = lock(&self.entries);

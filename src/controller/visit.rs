@@ -108,6 +108,21 @@ pub(super) async fn visit(
     result.map(|()| wake)
 }
 
+/// Stores what earlier visits learned of requests and failed to store, after the last visit.
+pub(super) async fn finish(ctx: &Context) {
+    let left = ctx.known.drain().into_iter().filter_map(|entry| {
+        Some(Visit {
+            ctx,
+            resource: entry.resource,
+            core: entry.core?,
+            gone: false,
+            read_live_at: None,
+        })
+    });
+    let finishing = left.map(|mut visit| async move { visit.finish().await });
+    futures::future::join_all(finishing).await;
+}
+
 /// The newest edition: the cached one, our own last answer, or a live read where neither can be
 /// trusted. `None` when the object no longer exists.
 async fn newest(
