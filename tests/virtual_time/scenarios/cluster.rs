@@ -105,6 +105,28 @@ async fn a_shutdown_between_post_and_record_records_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_records_what_the_api_server_would_not_take_at_first() {
+    for fault in [Fault::LoseRequest, Fault::LoseAnswer, Fault::Answer(403)] {
+        let mut bench = Bench::new();
+        let job = bench.job(1);
+        bench.cancel("a", job, json!({}));
+        let held = bench
+            .fabric
+            .script(Script::on(Route::Cancel).hold(HoldPoint::AfterProcessing));
+        bench.start();
+        held.wait_for_arrivals(1, minutes(1)).await.unwrap();
+        let writes = Rule::on(Verb::Patch, "fabricjobcancellations/status", fault);
+        bench.server.inject(writes.times(12));
+        held.release();
+        let ended = bench.shut_down().await;
+        ended.unwrap();
+        let status = bench.status("a");
+        assert!(status["acceptedTime"].is_string(), "{fault:?}: {status:#}");
+        assert_eq!(bench.cancels(job).len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kill_between_post_and_record_is_looked_at_first_and_not_sent_twice() {
     let mut bench = Bench::new();
     let job = bench.job(1);
