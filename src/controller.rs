@@ -49,6 +49,9 @@ type Watched = DeserializeGuard<FabricJobCancellation>;
 /// How often a cluster that is not ready for the operator is asked again.
 const START_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often the storing of what is left is tried again during a shutdown.
+const STORE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What the controller is told about its work.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -140,12 +143,13 @@ pub async fn run(
         cache: cache.clone(),
     });
     let visits = controller
-        .run(reconcile, |_, error, _| match *error {}, context)
-        .for_each(|result| async move {
+        .run(reconcile, |_, error, _| match *error {}, context.clone())
+        .for_each(|result| {
             match result {
                 Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(%error, "the watch failed; it is tried again"),
+                Err(error) => watch_failed(&error, &readiness),
             }
+            std::future::ready(())
         });
     let ready = async {
         if cache.wait_until_ready().await.is_ok() {
@@ -155,10 +159,24 @@ pub async fn run(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = visits => {
-            if shutdown.is_cancelled() { Ok(()) } else { Err(RunError::WatchEnded) }
-        }
+        () = visits => {}
         () = ready => unreachable!("it waits for ever"),
+    }
+    if !shutdown.is_cancelled() {
+        return Err(RunError::WatchEnded);
+    }
+    visit::store_what_is_left(&context, async || pause(STORE_INTERVAL).await).await;
+    Ok(())
+}
+
+/// Until the first list has succeeded, what hinders it is what `/readyz` says.
+fn watch_failed(error: &dyn std::error::Error, readiness: &Readiness) {
+    tracing::warn!(%error, "the watch failed; it is tried again");
+    if readiness.reason().is_some() {
+        readiness.not_ready(format!(
+            "the FabricJobCancellations cannot be read: {error}; if that is forbidden, bind the \
+             ClusterRole fabric-job-operator to this operator's ServiceAccount"
+        ));
     }
 }
 
@@ -185,7 +203,7 @@ async fn wait_until_startable(client: &Client, clock: &Clock, readiness: &Readin
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "before the queue exists nothing else can wait"
+    reason = "before the queue exists and after it has ended nothing else can wait"
 )]
 async fn pause(wait: Duration) {
     tokio::time::sleep(wait).await;

@@ -105,6 +105,15 @@ impl Known {
         lock(&self.entries).insert(uid, entry);
     }
 
+    /// The resources of which more is known than is stored.
+    pub(super) fn unstored(&self) -> Vec<String> {
+        lock(&self.entries)
+            .iter()
+            .filter(|(_, entry)| entry.core.as_ref().is_some_and(Cancellation::is_unstored))
+            .map(|(uid, _)| uid.clone())
+            .collect()
+    }
+
     /// Forgets all resources that no longer exist, once enough has gathered to be worth it.
     pub(super) fn prune(&self, existing: usize, uids: impl FnOnce() -> HashSet<String>) {
         let mut known = lock(&self.entries);

@@ -30,7 +30,7 @@ impl Visit<'_> {
                 let shown = facts.attempts == intent.attempts
                     && facts.request_time == intent.request_time
                     && facts.identity == intent.identity;
-                let (Ok(wish), true) = (status::wish(&stored), shown) else {
+                let (Ok(wish), true) = (status::wish_or_end(&stored), shown) else {
                     return Err(VisitError::IntentNotStored);
                 };
                 self.resource = stored;
@@ -51,17 +51,13 @@ impl Visit<'_> {
     /// Writes what is worth a write. On a conflict the fact is kept, the resource is read, and
     /// the fact is written again: somebody edited a label, or the cache was behind.
     pub(super) async fn write_what_is_due(&mut self) -> Result<(), VisitError> {
-        for tries in (1..=MAX_TRIES).rev() {
+        for _ in 0..MAX_TRIES {
             let now = self.ctx.clock.now();
             let Some(facts) = self.core.due_write(now) else {
                 return Ok(());
             };
-            let written = match self.ctx.store.write(&self.resource, &facts, now).await {
-                // No later visit will come: what lies between request and record is finished.
-                Err(_) if self.ctx.shutdown.is_cancelled() && tries > 1 => continue,
-                written => written.map_err(VisitError::Write)?,
-            };
-            match written {
+            let written = self.ctx.store.write(&self.resource, &facts, now).await;
+            match written.map_err(VisitError::Write)? {
                 Written::Stored(stored) => {
                     let before = self.core.stored().clone();
                     self.accept(stored, now);
@@ -75,7 +71,7 @@ impl Visit<'_> {
                         return Ok(());
                     };
                     self.resource = live;
-                    let Ok(wish) = status::wish(&self.resource) else {
+                    let Ok(wish) = status::wish_or_end(&self.resource) else {
                         return Ok(());
                     };
                     let facts = status::facts(&self.resource);
@@ -92,7 +88,7 @@ impl Visit<'_> {
 
     fn accept(&mut self, stored: Arc<FabricJobCancellation>, now: Timestamp) {
         let facts = status::facts(&stored);
-        self.core = match status::wish(&stored) {
+        self.core = match status::wish_or_end(&stored) {
             Ok(wish) if facts.attempts == self.core.current().attempts => {
                 self.core.clone().written(wish, facts)
             }
@@ -135,7 +131,7 @@ impl Visit<'_> {
             return Ok(());
         };
         self.resource = live;
-        if let Ok(wish) = status::wish(&self.resource) {
+        if let Ok(wish) = status::wish_or_end(&self.resource) {
             let facts = status::facts(&self.resource);
             self.core = self.core.clone().refresh(wish, facts, now);
         }
@@ -143,9 +139,10 @@ impl Visit<'_> {
             return Ok(());
         }
         let deleted = self.ctx.store.delete(&self.resource).await;
-        deleted.map_err(VisitError::Delete)?;
-        self.gone = true;
-        self.log("deleted after `spec.ttlSecondsAfterFinished`");
+        if deleted.map_err(VisitError::Delete)? {
+            self.gone = true;
+            self.log("deleted after `spec.ttlSecondsAfterFinished`");
+        }
         Ok(())
     }
 }
