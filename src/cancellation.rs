@@ -283,14 +283,6 @@ impl Cancellation {
         self.current.accepted_time.is_some()
     }
 
-    /// Whether an acceptance or an end is known that is not stored: it must not get lost.
-    #[must_use]
-    pub fn is_unstored(&self) -> bool {
-        !self.wish.deleting
-            && (self.stored.accepted_time, self.stored.completion_time)
-                != (self.current.accepted_time, self.current.completion_time)
-    }
-
     /// Whether Fabric said that the job was over before a request was accepted.
     #[must_use]
     pub fn is_already_completed(&self) -> bool {

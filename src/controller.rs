@@ -49,9 +49,6 @@ type Watched = DeserializeGuard<FabricJobCancellation>;
 /// How often a cluster that is not ready for the operator is asked again.
 const START_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often the storing of what is left is tried again during a shutdown.
-const STORE_INTERVAL: Duration = Duration::from_millis(500);
-
 /// What the controller is told about its work.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -143,7 +140,11 @@ pub async fn run(
         cache: cache.clone(),
     });
     let visits = controller
-        .run(reconcile, |_, error, _| match *error {}, context.clone())
+        .run(
+            reconcile,
+            |_, error, _| match *error {},
+            Arc::clone(&context),
+        )
         .for_each(|result| {
             match result {
                 Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
@@ -165,7 +166,7 @@ pub async fn run(
     if !shutdown.is_cancelled() {
         return Err(RunError::WatchEnded);
     }
-    visit::store_what_is_left(&context, async || pause(STORE_INTERVAL).await).await;
+    visit::finish(&context).await;
     Ok(())
 }
 
@@ -203,7 +204,7 @@ async fn wait_until_startable(client: &Client, clock: &Clock, readiness: &Readin
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "before the queue exists and after it has ended nothing else can wait"
+    reason = "before the queue exists, and after it has ended, nothing else can wait"
 )]
 async fn pause(wait: Duration) {
     tokio::time::sleep(wait).await;

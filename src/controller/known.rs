@@ -105,12 +105,11 @@ impl Known {
         lock(&self.entries).insert(uid, entry);
     }
 
-    /// The resources of which more is known than is stored.
-    pub(super) fn unstored(&self) -> Vec<String> {
+    /// Takes everything out.
+    pub(super) fn drain(&self) -> Vec<Entry> {
         lock(&self.entries)
-            .iter()
-            .filter(|(_, entry)| entry.core.as_ref().is_some_and(Cancellation::is_unstored))
-            .map(|(uid, _)| uid.clone())
+            .drain()
+            .map(|(_, entry)| entry)
             .collect()
     }
 

@@ -109,6 +109,21 @@ pub(super) async fn visit(
     result.map(|()| wake)
 }
 
+/// Stores what earlier visits learned of requests and failed to store, after the last visit.
+pub(super) async fn finish(ctx: &Context) {
+    let left = ctx.known.drain().into_iter().filter_map(|entry| {
+        Some(Visit {
+            ctx,
+            resource: entry.resource,
+            core: entry.core?,
+            gone: false,
+            read_live_at: None,
+        })
+    });
+    let finishing = left.map(|mut visit| async move { visit.finish().await });
+    futures::future::join_all(finishing).await;
+}
+
 /// The newest edition: the cached one, our own last answer, or a live read where neither can be
 /// trusted. `None` when the object no longer exists.
 async fn newest(
@@ -156,47 +171,6 @@ pub(super) async fn invalid(
             .await;
     }
     Ok(None)
-}
-
-/// After the last visit: writes what is known and not stored, until it is stored. Who waits for
-/// this sets the limit.
-pub(super) async fn store_what_is_left(ctx: &Context, pause: impl AsyncFn()) {
-    let mut left = ctx.known.unstored();
-    while !left.is_empty() {
-        for uid in left {
-            if let Some(entry) = ctx.known.take(&uid) {
-                store_rest(ctx, entry).await;
-            }
-        }
-        left = ctx.known.unstored();
-        if !left.is_empty() {
-            pause().await;
-        }
-    }
-}
-
-async fn store_rest(ctx: &Context, entry: Entry) {
-    let Some(core) = entry.core else { return };
-    let mut visit = Visit {
-        ctx,
-        resource: entry.resource,
-        core,
-        gone: false,
-        read_live_at: None,
-    };
-    if let Err(error) = visit.write_what_is_due().await {
-        tracing::warn!(
-            namespace = visit.resource.namespace().unwrap_or_default(),
-            name = visit.resource.name_any(),
-            %error,
-            "what Fabric said is not stored yet; trying again until the grace is over"
-        );
-        ctx.known.keep(Entry {
-            resource: visit.resource,
-            core: Some(visit.core),
-            read_live_at: None,
-        });
-    }
 }
 
 impl Visit<'_> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench::{Scene, Setup, assert_not_before, journeys};
+use bench::{Scene, Setup, Signal, assert_not_before, journeys};
 use control_plane::{ControlPlane, Suite};
 use fabric_simulator::{HoldPoint, Route, Rule};
 use serde_json::json;
@@ -13,6 +13,8 @@ pub fn journeys(suite: Suite) -> Suite {
     journeys![suite;
         an_api_server_restarted_while_waiting_costs_nothing,
         an_api_server_gone_between_post_and_record_loses_no_acceptance,
+        told_to_end_while_the_api_server_is_gone_it_records_once_it_is_back,
+        told_to_end_after_the_record_failed_it_records_once_the_api_server_is_back,
         a_store_that_hangs_between_post_and_record_loses_no_acceptance,
         an_api_server_that_hangs_while_waiting_costs_nothing,
     ]
@@ -82,6 +84,58 @@ async fn an_api_server_gone_between_post_and_record_loses_no_acceptance(plane: &
     assert_eq!(scene.cancels().len(), 1);
     assert_not_before(&scene.looks()[0], &scene.cancels()[0], 30);
     no_hot_loop(&mut scene).await;
+    scene.assert_nothing_leaked().await;
+}
+
+async fn told_to_end_while_the_api_server_is_gone_it_records_once_it_is_back(plane: &ControlPlane) {
+    told_to_end_without_api_server(plane, When::BeforeTheAnswer).await;
+}
+
+async fn told_to_end_after_the_record_failed_it_records_once_the_api_server_is_back(
+    plane: &ControlPlane,
+) {
+    told_to_end_without_api_server(plane, When::AfterTheRecordFailed).await;
+}
+
+/// When the operator is told to end.
+#[derive(PartialEq)]
+enum When {
+    BeforeTheAnswer,
+    AfterTheRecordFailed,
+}
+
+async fn told_to_end_without_api_server(plane: &ControlPlane, when: When) {
+    install_crd(plane).await;
+    let mut scene = Scene::start(plane, setup()).await;
+    let held = scene
+        .fabric
+        .script(Rule::on(Route::Cancel).hold(HoldPoint::AfterProcessing));
+    scene.cancel("job", json!({})).await;
+    held.wait_for_arrivals(1, PATIENCE).await.expect("a POST");
+    plane.kill_apiserver().expect("it can be killed");
+    let failed = |log: &str| log.contains("failed to write the status");
+    if when == When::AfterTheRecordFailed {
+        held.release();
+        scene.operator().wait_for_log("the failure", failed).await;
+    }
+    scene.operator().signal(Signal::TERM);
+    let ends = |log: &str| log.contains("shutting down");
+    scene.operator().wait_for_log("that it ends", ends).await;
+    held.release();
+    scene.operator().wait_for_log("the failure", failed).await;
+    plane.restart_apiserver().await.expect("it comes back");
+
+    let status = scene.operator().ended().await;
+    assert_eq!(status.code(), Some(0), "{}", scene.log());
+    let recorded = scene.get("job").await;
+    assert!(
+        recorded["status"]["acceptedTime"].is_string(),
+        "{recorded:#}\n{}",
+        scene.log()
+    );
+    scene.start_operator().await;
+    scene.wait_for_end("job", "JobCancelled").await;
+    assert_eq!(scene.cancels().len(), 1);
     scene.assert_nothing_leaked().await;
 }
 

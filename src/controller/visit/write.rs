@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use crate::api::FabricJobCancellation;
 use crate::cancellation::{Cancellation, Facts, later};
 
-use super::super::status;
 use super::super::store::Written;
+use super::super::{pause, status};
 use super::{Visit, VisitError};
 
 /// After a conflict the watch normally brings the newer edition; after this it is read.
@@ -17,6 +18,10 @@ const READ_LIVE_AFTER: Duration = Duration::from_secs(5);
 
 /// How often a fact is written again on top of somebody else's edit within one visit.
 const MAX_TRIES: u32 = 5;
+
+/// While shutting down, a record that the API server did not take is tried again after this,
+/// until the grace of the process ends.
+const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 impl Visit<'_> {
     /// Writes the intent on top of exactly the edition that was judged. False: it is not stored,
@@ -51,13 +56,24 @@ impl Visit<'_> {
     /// Writes what is worth a write. On a conflict the fact is kept, the resource is read, and
     /// the fact is written again: somebody edited a label, or the cache was behind.
     pub(super) async fn write_what_is_due(&mut self) -> Result<(), VisitError> {
-        for _ in 0..MAX_TRIES {
+        let mut conflicts = 0;
+        while conflicts < MAX_TRIES {
             let now = self.ctx.clock.now();
             let Some(facts) = self.core.due_write(now) else {
                 return Ok(());
             };
-            let written = self.ctx.store.write(&self.resource, &facts, now).await;
-            match written.map_err(VisitError::Write)? {
+            let written = match self.ctx.store.write(&self.resource, &facts, now).await {
+                // No later visit will come: what lies between request and record is finished.
+                // Whatever the error: an API server that starts even says "forbidden".
+                Err(error) if self.is_owed(&facts) => {
+                    let failure = VisitError::Write(error).to_string();
+                    self.log_failure(&failure, "ending as soon as the record is stored");
+                    pause(RECORD_AGAIN_AFTER).await;
+                    continue;
+                }
+                written => written.map_err(VisitError::Write)?,
+            };
+            match written {
                 Written::Stored(stored) => {
                     let before = self.core.stored().clone();
                     self.accept(stored, now);
@@ -65,6 +81,7 @@ impl Visit<'_> {
                     return Ok(());
                 }
                 Written::Conflict => {
+                    conflicts += 1;
                     let live = self.ctx.store.read(&self.resource).await;
                     let Some(live) = live.map_err(VisitError::Read)? else {
                         self.gone = true;
@@ -84,6 +101,40 @@ impl Visit<'_> {
             }
         }
         Err(VisitError::Conflicts)
+    }
+
+    /// Whether the process must not end before these facts are stored: what became of a request
+    /// that was sent. Anything else the next start finds out by itself.
+    fn is_owed(&self, facts: &Facts) -> bool {
+        let outcome = |facts: &Facts| {
+            let conditions = facts.conditions.as_ref()?;
+            Some((conditions.accepted.reason, conditions.cancelled.reason))
+        };
+        self.ctx.shutdown.is_cancelled()
+            && facts.attempts > 0
+            && outcome(facts) != outcome(self.core.stored())
+    }
+
+    /// Stores the record that an earlier visit failed to store: no later visit will come.
+    pub(super) async fn finish(&mut self) {
+        let due = self.core.due_write(self.ctx.clock.now());
+        if due.is_some_and(|facts| self.is_owed(&facts))
+            && let Err(failure) = self.write_what_is_due().await
+        {
+            self.log_failure(
+                &failure.to_string(),
+                "the next start looks at the job again",
+            );
+        }
+    }
+
+    fn log_failure(&self, failure: &str, then: &'static str) {
+        tracing::warn!(
+            namespace = self.resource.namespace().unwrap_or_default(),
+            name = self.resource.name_any(),
+            failure,
+            then
+        );
     }
 
     fn accept(&mut self, stored: Arc<FabricJobCancellation>, now: Timestamp) {
