@@ -145,11 +145,12 @@ pub async fn run(
             |_, error, _| match *error {},
             Arc::clone(&context),
         )
-        .for_each(|result| async move {
+        .for_each(|result| {
             match result {
                 Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(%error, "the watch failed; it is tried again"),
+                Err(error) => watch_failed(&error, &readiness),
             }
+            std::future::ready(())
         });
     let ready = async {
         if cache.wait_until_ready().await.is_ok() {
@@ -159,14 +160,24 @@ pub async fn run(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = visits => {
-            if !shutdown.is_cancelled() {
-                return Err(RunError::WatchEnded);
-            }
-            visit::finish(&context).await;
-            Ok(())
-        }
+        () = visits => {}
         () = ready => unreachable!("it waits for ever"),
+    }
+    if !shutdown.is_cancelled() {
+        return Err(RunError::WatchEnded);
+    }
+    visit::finish(&context).await;
+    Ok(())
+}
+
+/// Until the first list has succeeded, what hinders it is what `/readyz` says.
+fn watch_failed(error: &dyn std::error::Error, readiness: &Readiness) {
+    tracing::warn!(%error, "the watch failed; it is tried again");
+    if readiness.reason().is_some() {
+        readiness.not_ready(format!(
+            "the FabricJobCancellations cannot be read: {error}; if that is forbidden, bind the \
+             ClusterRole fabric-job-operator to this operator's ServiceAccount"
+        ));
     }
 }
 

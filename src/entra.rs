@@ -160,6 +160,12 @@ impl EntraClient {
         self.inner.cache.fresh(credential, now)
     }
 
+    /// A kept token that is still good, although its renewal may be due.
+    #[must_use]
+    pub fn usable(&self, credential: &Credential, now: Timestamp) -> Option<AccessToken> {
+        self.inner.cache.usable(credential, now)
+    }
+
     /// A token for `credential`: the kept one, or a new one. At most one exchange per
     /// credential is in flight; others wait for its result.
     ///

@@ -4,7 +4,7 @@
 //! use, however many resources share it. Nothing is listed or watched.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,6 +34,13 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// A source that could not be used is not read again sooner, however many resources name it.
 const PROBLEM_LASTS: Duration = Duration::from_secs(5);
 
+/// One answer of Entra's keeps a source away for at most this long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How long a visit waits for another's question about the same source. An exchange takes a
+/// fraction of this.
+const TURN: Duration = Duration::from_secs(3);
+
 /// A source that nobody used for this long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(3_600);
 
@@ -59,7 +66,7 @@ pub(super) struct Credentials {
     entra: EntraClient,
     clock: Clock,
     metrics: Arc<Metrics>,
-    sources: Mutex<HashMap<SourceName, Arc<tokio::sync::Mutex<KnownSource>>>>,
+    sources: Mutex<HashMap<SourceName, Arc<Known>>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -68,14 +75,32 @@ struct SourceName {
     secret: String,
 }
 
-/// What is known of one source. Its lock is held while it is read and exchanged, so that a
-/// thousand resources that wake together cost one read and one exchange.
+/// One source: what is known of it, and whose turn it is to learn more, so that a thousand
+/// resources that wake together cost one read and one exchange.
 #[derive(Default)]
-struct KnownSource {
+struct Known {
+    facts: Mutex<KnownFacts>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct KnownFacts {
+    /// The credential, and when it was read.
     credential: Option<(Arc<Credential>, Timestamp)>,
+    /// What stood in the way, and until when that is taken for granted.
     problem: Option<(Box<Observation>, Timestamp)>,
+    /// What Entra refused, and when.
     refused: Option<(Arc<Credential>, Box<Observation>, Timestamp)>,
+    /// When Fabric last refused a token.
+    rejected: Option<Timestamp>,
     used: Option<Timestamp>,
+}
+
+impl Known {
+    fn facts(&self) -> MutexGuard<'_, KnownFacts> {
+        // Every change is a single assignment.
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Credentials {
@@ -102,47 +127,89 @@ impl Credentials {
     ) -> Result<Acting, Box<Observation>> {
         let source = source_of(resource)?;
         let known = self.known(&source);
-        let mut known = known.lock().await;
+        if let Some(answer) = self.known_answer(&known) {
+            return answer;
+        }
+        let Ok(turn) = tokio::time::timeout(TURN, known.turn.lock()).await else {
+            return self.without_turn(&known);
+        };
+        // Whoever had the turn before may have learned it.
+        if let Some(answer) = self.known_answer(&known) {
+            return answer;
+        }
+        let answer = self.read_and_exchange(&source, &known).await;
+        drop(turn);
         let now = self.clock.now();
-        known.used = Some(now);
-        if let Some((credential, read)) = &known.credential
+        known.facts().problem = answer
+            .as_ref()
+            .err()
+            .map(|problem| (problem.clone(), later(now, lasts(problem))));
+        answer
+    }
+
+    /// What can be said without asking anybody.
+    fn known_answer(&self, known: &Known) -> Option<Result<Acting, Box<Observation>>> {
+        let now = self.clock.now();
+        let mut facts = known.facts();
+        facts.used = Some(now);
+        if let Some((credential, read)) = &facts.credential
             && now < later(*read, READ_AGAIN_AFTER)
             && let Some(token) = self.entra.cached(credential, now)
         {
-            return Ok(acting(credential, token));
+            return Some(Ok(acting(credential, token)));
         }
-        if let Some((problem, seen)) = &known.problem
-            && now < later(*seen, PROBLEM_LASTS)
-        {
-            return Err(problem.clone());
-        }
-        match self.read_and_exchange(&source, &mut known).await {
-            Ok(acting) => {
-                known.problem = None;
-                known.refused = None;
-                Ok(acting)
-            }
-            Err(problem) => {
-                known.problem = Some((problem.clone(), self.clock.now()));
-                Err(problem)
-            }
-        }
+        let (problem, until) = facts.problem.as_ref()?;
+        (now < *until).then(|| Err(problem.clone()))
     }
 
-    /// Fabric refused this token: it is dropped, so that the next one is new and its source is
-    /// read again.
-    pub(super) fn rejected(&self, acting: &Acting) {
+    /// Somebody else's question takes long: a token that is still good will do; without one the
+    /// place in the work queue is given up, so that the other namespaces go on.
+    fn without_turn(&self, known: &Known) -> Result<Acting, Box<Observation>> {
+        let now = self.clock.now();
+        let facts = known.facts();
+        if let Some((credential, _)) = &facts.credential
+            && let Some(token) = self.entra.usable(credential, now)
+        {
+            return Ok(acting(credential, token));
+        }
+        Err(Box::new(Observation::Inconclusive {
+            from: Source::Entra,
+            retry_after: None,
+            error: service_error(
+                "TokenPending",
+                "another request for this identity's token is not answered yet".to_owned(),
+            ),
+        }))
+    }
+
+    /// Fabric refused this token. True: it is dropped and a new one may be tried. False: one was
+    /// refused a moment ago, so the next would be too.
+    pub(super) fn rejected(&self, resource: &FabricJobCancellation, acting: &Acting) -> bool {
+        let Ok(source) = source_of(resource) else {
+            return false;
+        };
+        let now = self.clock.now();
+        let known = self.known(&source);
+        let mut facts = known.facts();
+        if facts
+            .rejected
+            .is_some_and(|at| now < later(at, ASK_AGAIN_AFTER))
+        {
+            return false;
+        }
+        facts.rejected = Some(now);
         self.entra.reject(&acting.token);
+        true
     }
 
     async fn read_and_exchange(
         &self,
         source: &SourceName,
-        known: &mut KnownSource,
+        known: &Known,
     ) -> Result<Acting, Box<Observation>> {
         let credential = Arc::new(self.read(source).await?);
         let now = self.clock.now();
-        if let Some((refused, answer, at)) = &known.refused
+        if let Some((refused, answer, at)) = &known.facts().refused
             && refused.source == credential.source
             && now < later(*at, ASK_AGAIN_AFTER)
         {
@@ -154,17 +221,19 @@ impl Credentials {
             self.metrics
                 .token_requested(TokenSource::Secret, token_result(&result));
         }
+        let mut facts = known.facts();
         match result {
             Ok(token) => {
                 let acting = acting(&credential, token);
-                known.credential = Some((credential, now));
+                facts.credential = Some((credential, now));
+                facts.refused = None;
                 Ok(acting)
             }
             Err(error) => {
                 let refused = matches!(error, TokenError::Refused { .. });
                 let observation = Box::new(observation_of(error));
                 if refused {
-                    known.refused = Some((credential, observation.clone(), self.clock.now()));
+                    facts.refused = Some((credential, observation.clone(), self.clock.now()));
                 }
                 Err(observation)
             }
@@ -215,19 +284,28 @@ impl Credentials {
         }
     }
 
-    fn known(&self, source: &SourceName) -> Arc<tokio::sync::Mutex<KnownSource>> {
+    fn known(&self, source: &SourceName) -> Arc<Known> {
         let now = self.clock.now();
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         if !sources.contains_key(source) {
             // A new source is rare enough to pay for the forgetting of old ones.
-            sources.retain(|_, known| match known.try_lock() {
-                Ok(known) => known
-                    .used
-                    .is_some_and(|used| now < later(used, FORGET_AFTER)),
-                Err(_) => true,
+            sources.retain(|_, known| {
+                let used = known.facts().used;
+                used.is_none_or(|used| now < later(used, FORGET_AFTER))
             });
         }
         Arc::clone(sources.entry(source.clone()).or_default())
+    }
+}
+
+/// How long a problem is taken for granted: as long as Entra asked for, at least some seconds.
+fn lasts(problem: &Observation) -> Duration {
+    match problem {
+        Observation::Inconclusive {
+            retry_after: Some(asked),
+            ..
+        } => PROBLEM_LASTS.max(*asked).min(LONGEST_PAUSE),
+        _ => PROBLEM_LASTS,
     }
 }
 

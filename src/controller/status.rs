@@ -35,13 +35,33 @@ pub(super) fn wish(resource: &FabricJobCancellation) -> Result<Wish, InvalidSpec
                 ))
             })
     };
+    let job = JobInstance {
+        workspace_id: id("workspaceId", &spec.workspace_id)?,
+        item_id: id("itemId", &spec.item_id)?,
+        job_instance_id: id("jobInstanceId", &spec.job_instance_id)?,
+    };
+    Ok(wish_for(resource, job))
+}
+
+/// As [`wish`]; for a resource that has ended its ids no longer matter, but its other knobs do.
+pub(super) fn wish_or_end(resource: &FabricJobCancellation) -> Result<Wish, InvalidSpec> {
+    let status = resource.status.as_ref();
+    if status.is_some_and(|status| status.completion_time.is_some()) {
+        let nobody = JobInstance {
+            workspace_id: Uuid::nil(),
+            item_id: Uuid::nil(),
+            job_instance_id: Uuid::nil(),
+        };
+        return Ok(wish(resource).unwrap_or_else(|_| wish_for(resource, nobody)));
+    }
+    wish(resource)
+}
+
+fn wish_for(resource: &FabricJobCancellation, job: JobInstance) -> Wish {
+    let spec = &resource.spec;
     let metadata = &resource.metadata;
-    Ok(Wish {
-        job: JobInstance {
-            workspace_id: id("workspaceId", &spec.workspace_id)?,
-            item_id: id("itemId", &spec.item_id)?,
-            job_instance_id: id("jobInstanceId", &spec.job_instance_id)?,
-        },
+    Wish {
+        job,
         generation: metadata.generation.unwrap_or_default(),
         created: metadata
             .creation_timestamp
@@ -53,7 +73,7 @@ pub(super) fn wish(resource: &FabricJobCancellation) -> Result<Wish, InvalidSpec
         finished_is_success: spec.finished_job_policy == FinishedJobPolicy::Succeed,
         missing_is_success: spec.missing_job_policy == MissingJobPolicy::Succeed,
         ttl: spec.ttl_seconds_after_finished.map(seconds),
-    })
+    }
 }
 
 /// Reads the facts.

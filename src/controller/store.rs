@@ -98,23 +98,23 @@ impl Store {
         }
     }
 
-    /// Deletes exactly this edition of the resource. Whether it did is not told: a conflict or
-    /// an absence both mean that there is nothing more to do now.
-    pub(super) async fn delete(&self, resource: &FabricJobCancellation) -> Result<(), CallError> {
+    /// Deletes exactly this edition of the resource. False: it was edited or deleted meanwhile.
+    pub(super) async fn delete(&self, resource: &FabricJobCancellation) -> Result<bool, CallError> {
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: resource.uid(),
             resource_version: resource.resource_version(),
         });
         let api = self.api(resource);
         match within_deadline(api.delete(&resource.name_any(), &params)).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Ends a resource that cannot be decoded, or whose ids cannot be used. What it already
-    /// says is kept; an end is not written twice.
+    /// says is kept; an end is not written twice, but follows a new generation. Gives the facts of
+    /// an end that was written now.
     pub(super) async fn end_as_invalid(
         &self,
         namespace: &str,
@@ -122,7 +122,7 @@ impl Store {
         uid: &str,
         problem: &str,
         now: Timestamp,
-    ) -> Result<bool, CallError> {
+    ) -> Result<Option<Facts>, CallError> {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
             &FabricJobCancellation::group(&()),
             &FabricJobCancellation::version(&()),
@@ -130,20 +130,25 @@ impl Store {
         ));
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
         let Some(live) = within_deadline(api.get_opt(name)).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let old = live.data.get("status").cloned().unwrap_or_default();
-        if live.uid().as_deref() != Some(uid) || old.get("completionTime").is_some() {
-            return Ok(false);
+        let generation = live.metadata.generation;
+        let ended = old.get("completionTime").is_some();
+        let seen = old.get("observedGeneration").and_then(|seen| seen.as_i64());
+        if live.uid().as_deref() != Some(uid) || (ended && seen == generation) {
+            return Ok(None);
         }
         let mut shown = FabricJobCancellation::new(name, super::nothing());
         shown.metadata = live.metadata.clone();
         // A status that cannot be read either is replaced: it is not evidence of anything.
         shown.status = serde_json::from_value(old.clone()).ok();
         let mut facts = status::facts(&shown);
-        facts.observed_generation = live.metadata.generation;
-        facts.completion_time = Some(whole_second(now));
-        facts.conditions = Some(invalid_spec(problem));
+        facts.observed_generation = generation;
+        if !ended {
+            facts.completion_time = Some(whole_second(now));
+            facts.conditions = Some(invalid_spec(problem));
+        }
         let document = status::document(&facts, &shown, whole_second(now));
         // Not an apply: the API server answers that with 500 when a value of the spec has another
         // type than the schema says.
@@ -151,7 +156,8 @@ impl Store {
         let patch = Patch::Merge(&body);
         let result = within_deadline(api.patch_status(name, &replacing(), &patch)).await;
         let written = self.sort(result.map(|_| Arc::new(shown)))?;
-        Ok(matches!(written, Written::Stored(_)))
+        let newly = matches!(written, Written::Stored(_)) && !ended;
+        Ok(newly.then_some(facts))
     }
 
     fn api(&self, resource: &FabricJobCancellation) -> Api<FabricJobCancellation> {

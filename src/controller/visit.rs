@@ -1,5 +1,6 @@
 //! One visit to one resource: at most one step, then at most one write.
 
+mod calls;
 mod write;
 
 use std::sync::Arc;
@@ -8,13 +9,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::FabricJobCancellation;
-use crate::cancellation::{
-    Cancellation, Observation, Refusal, Source, Step, later, policy::INTENT_LICENCE,
-};
-use crate::telemetry::metrics::{FabricOutcome, Operation};
+use crate::cancellation::{Cancellation, Facts, Observation, Reason, Step};
 
 use super::Context;
-use super::credentials::Acting;
 use super::known::{Entry, Newer, newer};
 use super::kubernetes::CallError;
 use super::status;
@@ -26,6 +23,10 @@ pub(super) enum VisitError {
     Read(#[source] CallError),
     #[error("failed to write the status: {0}")]
     Write(#[source] CallError),
+    #[error("failed to compare the clock with the API server's: {0}")]
+    Clock(#[source] CallError),
+    #[error("failed to end a resource whose spec cannot be used: {0}")]
+    Invalid(#[source] CallError),
     #[error("failed to delete the finished resource: {0}")]
     Delete(#[source] CallError),
     #[error(
@@ -73,7 +74,7 @@ pub(super) async fn visit(
         }
     };
     let now = ctx.clock.now();
-    let wish = match status::wish(&newest) {
+    let wish = match status::wish_or_end(&newest) {
         Ok(wish) => wish,
         Err(problem) => return invalid(ctx, &newest, &problem.to_string()).await,
     };
@@ -157,14 +158,17 @@ pub(super) async fn invalid(
         resource.name_any(),
     );
     let uid = resource.uid().unwrap_or_default();
-    let written = ctx
+    let ended = ctx
         .store
         .end_as_invalid(&namespace, &name, &uid, problem, ctx.clock.now())
         .await
-        .map_err(VisitError::Write)?;
-    if written {
-        ctx.metrics.cancellation_ended("InvalidSpec");
+        .map_err(VisitError::Invalid)?;
+    if let Some(facts) = ended {
+        ctx.metrics.cancellation_ended(Reason::InvalidSpec.as_str());
         tracing::warn!(%namespace, %name, problem, "the spec cannot be used; waiting for a corrected resource");
+        ctx.events
+            .publish(resource, &Facts::default(), &facts)
+            .await;
     }
     Ok(None)
 }
@@ -174,14 +178,7 @@ impl Visit<'_> {
         let now = self.ctx.clock.now();
         let going_on = !self.ctx.shutdown.is_cancelled();
         match self.core.next_step(now) {
-            Step::Request if going_on => {
-                self.request().await?;
-                // How it ended is often known at once: one write then says both.
-                let next = self.core.next_step(self.ctx.clock.now());
-                if self.core.is_already_completed() && next == Step::Look {
-                    self.look().await;
-                }
-            }
+            Step::Request if going_on => self.request().await?,
             Step::Look if going_on => self.look().await,
             Step::GiveUp => self.give_up().await?,
             Step::Request | Step::Look | Step::Wait { .. } => {}
@@ -202,109 +199,13 @@ impl Visit<'_> {
         }
     }
 
-    /// Identity, token, gate, intent, request; the record follows with the write that is due.
-    async fn request(&mut self) -> Result<(), VisitError> {
-        let ctx = self.ctx;
-        let acting = match ctx.credentials.acting(&self.resource).await {
-            Ok(acting) => acting,
-            Err(problem) => {
-                self.record(*problem);
-                return Ok(());
-            }
-        };
-        let job = self.core.wish().job;
-        let now = ctx.clock.now();
-        let pass = match ctx.gate.enter(&acting.gate_key(), now, job.job_instance_id) {
-            Ok(pass) => pass,
-            Err(held) => {
-                self.record(Observation::Held { until: held.until });
-                return Ok(());
-            }
-        };
-        let intent = self.core.intent(acting.identity.clone(), now);
-        if !self.store_intent(&intent).await? {
-            return Ok(());
-        }
-        let wish = self.core.wish();
-        let wanted = !wish.deleting && !wish.suspend;
-        let licence = later(now, INTENT_LICENCE);
-        if !wanted || ctx.clock.now() > licence || ctx.shutdown.is_cancelled() {
-            self.core = self.core.clone().not_sent();
-            return Ok(());
-        }
-        self.log("asking Fabric to cancel the job");
-        let (answer, at) = self.send(&acting, licence).await;
-        pass.report(&answer, at);
-        self.record(answer);
-        Ok(())
-    }
-
-    /// Sends the request of a stored intent. A 401 is met once with a fresh token, under the
-    /// same intent, while its licence lasts.
-    async fn send(&self, acting: &Acting, licence: Timestamp) -> (Observation, Timestamp) {
-        let answer = self.call(Operation::Cancel, acting).await;
-        if !is_unauthorized(&answer.0) {
-            return answer;
-        }
-        self.ctx.credentials.rejected(acting);
-        match self.ctx.credentials.acting(&self.resource).await {
-            Ok(fresh) if fresh.identity == acting.identity && self.ctx.clock.now() <= licence => {
-                self.call(Operation::Cancel, &fresh).await
-            }
-            _ => answer,
-        }
-    }
-
-    async fn look(&mut self) {
-        let ctx = self.ctx;
-        let acting = match ctx.credentials.acting(&self.resource).await {
-            Ok(acting) => acting,
-            Err(problem) => return self.record(*problem),
-        };
-        let seed = self.core.wish().job.job_instance_id;
-        let pass = match ctx.gate.enter(&acting.gate_key(), ctx.clock.now(), seed) {
-            Ok(pass) => pass,
-            Err(held) => return self.record(Observation::Held { until: held.until }),
-        };
-        self.core = self.core.clone().looked_at_by(acting.identity.clone());
-        let (mut answer, mut at) = self.call(Operation::Get, &acting).await;
-        if is_unauthorized(&answer) {
-            ctx.credentials.rejected(&acting);
-            match ctx.credentials.acting(&self.resource).await {
-                Ok(fresh) => (answer, at) = self.call(Operation::Get, &fresh).await,
-                Err(problem) => answer = *problem,
-            }
-        }
-        pass.report(&answer, at);
-        self.record(answer);
-    }
-
-    async fn call(&self, operation: Operation, acting: &Acting) -> (Observation, Timestamp) {
-        let ctx = self.ctx;
-        let job = self.core.wish().job;
-        let started = ctx.clock.now();
-        let answer = match operation {
-            Operation::Cancel => ctx.fabric.cancel(&job, &acting.token, started).await,
-            Operation::Get => ctx.fabric.look(&job, &acting.token, started).await,
-        };
-        let ended = ctx.clock.now();
-        let took = ended.duration_since(started).unsigned_abs();
-        ctx.metrics.fabric_called(operation, outcome(&answer), took);
-        (answer, ended)
-    }
-
-    fn record(&mut self, seen: Observation) {
-        let now = self.ctx.clock.now();
-        self.core = self.core.clone().record(seen, now);
-    }
-
     /// The verdict that the deadline passed rests on a stored time, so the clock is compared
     /// with the API server's first.
     async fn give_up(&mut self) -> Result<(), VisitError> {
         self.ctx
             .compare_clocks(false)
             .await
-            .map_err(VisitError::Read)?;
+            .map_err(VisitError::Clock)?;
         if self.core.next_step(self.ctx.clock.now()) == Step::GiveUp {
             self.record(Observation::DeadlinePassed);
         }
@@ -323,34 +224,7 @@ impl Visit<'_> {
             job_status = current.job.as_ref().map_or("", |job| job.status.as_str()),
             fabric_request_id = current.request_id.as_deref().unwrap_or(""),
             comment = self.resource.spec.comment.as_deref().unwrap_or(""),
-            what
+            "{what}"
         );
-    }
-}
-
-fn is_unauthorized(answer: &Observation) -> bool {
-    matches!(
-        answer,
-        Observation::Refused {
-            refusal: Refusal::AuthenticationFailed,
-            ..
-        }
-    )
-}
-
-fn outcome(answer: &Observation) -> FabricOutcome {
-    match answer {
-        Observation::Accepted { .. } => FabricOutcome::Accepted,
-        Observation::AlreadyCompleted { .. } => FabricOutcome::AlreadyCompleted,
-        Observation::JobSeen { .. } => FabricOutcome::Seen,
-        Observation::Throttled { .. } => FabricOutcome::Throttled,
-        Observation::Refused { .. } => FabricOutcome::Refused,
-        Observation::Unknown { .. }
-        | Observation::Inconclusive {
-            from: Source::Fabric | Source::Entra | Source::Kubernetes,
-            ..
-        }
-        | Observation::Held { .. }
-        | Observation::DeadlinePassed => FabricOutcome::Unknown,
     }
 }

@@ -143,6 +143,15 @@ async fn suspended_with_an_open_attempt_it_looks_and_asks_no_more(plane: &Contro
             .count()
     };
     assert_eq!(posts(&calls), 1);
+    // Another one that takes a minute shows that the time of the next attempt is over.
+    let other = job_that(&scene, |job| {
+        job.cancel_takes = Some(Duration::from_secs(60));
+    });
+    scene.cancel_job("other", &other, json!({})).await;
+    scene.wait_for_end("other", "JobCancelled").await;
+    let held = scene.get("job").await;
+    assert_eq!(held["status"]["attempts"], 1, "no intent either");
+    assert_eq!(posts(&calls_for(&scene, &scene.seed.job)), 1);
 
     scene
         .edit("job", json!({ "spec": { "suspend": false } }))

@@ -35,7 +35,7 @@ impl Visit<'_> {
                 let shown = facts.attempts == intent.attempts
                     && facts.request_time == intent.request_time
                     && facts.identity == intent.identity;
-                let (Ok(wish), true) = (status::wish(&stored), shown) else {
+                let (Ok(wish), true) = (status::wish_or_end(&stored), shown) else {
                     return Err(VisitError::IntentNotStored);
                 };
                 self.resource = stored;
@@ -88,7 +88,7 @@ impl Visit<'_> {
                         return Ok(());
                     };
                     self.resource = live;
-                    let Ok(wish) = status::wish(&self.resource) else {
+                    let Ok(wish) = status::wish_or_end(&self.resource) else {
                         return Ok(());
                     };
                     let facts = status::facts(&self.resource);
@@ -139,7 +139,7 @@ impl Visit<'_> {
 
     fn accept(&mut self, stored: Arc<FabricJobCancellation>, now: Timestamp) {
         let facts = status::facts(&stored);
-        self.core = match status::wish(&stored) {
+        self.core = match status::wish_or_end(&stored) {
             Ok(wish) if facts.attempts == self.core.current().attempts => {
                 self.core.clone().written(wish, facts)
             }
@@ -182,7 +182,7 @@ impl Visit<'_> {
             return Ok(());
         };
         self.resource = live;
-        if let Ok(wish) = status::wish(&self.resource) {
+        if let Ok(wish) = status::wish_or_end(&self.resource) {
             let facts = status::facts(&self.resource);
             self.core = self.core.clone().refresh(wish, facts, now);
         }
@@ -190,9 +190,10 @@ impl Visit<'_> {
             return Ok(());
         }
         let deleted = self.ctx.store.delete(&self.resource).await;
-        deleted.map_err(VisitError::Delete)?;
-        self.gone = true;
-        self.log("deleted after `spec.ttlSecondsAfterFinished`");
+        if deleted.map_err(VisitError::Delete)? {
+            self.gone = true;
+            self.log("deleted after `spec.ttlSecondsAfterFinished`");
+        }
         Ok(())
     }
 }
