@@ -193,13 +193,13 @@ impl Cancellation {
         }
         let begins = match refusal {
             Refusal::RequestRejected if asked_to_cancel && !self.is_accepted() => {
-                self.in_trouble(Reason::RequestRejected, None, Some(error), now);
+                self.in_trouble(Reason::RequestRejected, advice, Some(error), now);
                 self.end(Reason::RequestRejected, now);
                 return;
             }
             // A look that is rejected says nothing about the cancel request.
             Refusal::RequestRejected => {
-                self.in_trouble(Reason::FabricUnavailable, None, Some(error), now)
+                self.in_trouble(Reason::FabricUnavailable, advice, Some(error), now)
             }
             Refusal::JobNotFound if self.current.attempts > 0 => {
                 self.in_trouble(Reason::JobNotFound, None, Some(error), now);

@@ -269,11 +269,18 @@ impl Cancellation {
                     .last_error
                     .as_ref()
                     .map_or("an error", |last| last.error.code.as_str());
+                let trouble = self.memory.trouble.as_ref();
+                let advised = trouble
+                    .filter(|trouble| trouble.reason == reason && trouble.advice.is_some())
+                    .map(trouble_text);
+                let fix = advised.unwrap_or_else(|| {
+                    "Check that this kind of item supports cancelling its jobs and that the ids \
+                     belong together. Create a new FabricJobCancellation to try again."
+                        .into()
+                });
                 format!(
-                    "Fabric rejected the cancel request for good ({code}). Check that this kind of \
-                     item supports cancelling its jobs and that the ids belong together; \
-                     `status.lastError` has what Fabric said. Create a new FabricJobCancellation \
-                     to try again."
+                    "Fabric rejected the cancel request for good ({code}); `status.lastError` has \
+                     what it said. {fix}"
                 )
             }
             Reason::DeadlineExceeded => self.deadline_text(now),
