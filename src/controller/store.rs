@@ -143,7 +143,7 @@ impl Store {
         let mut facts = status::facts(&shown);
         facts.observed_generation = live.metadata.generation;
         facts.completion_time = Some(whole_second(now));
-        facts.conditions = Some(invalid_spec(problem));
+        facts.conditions = Some(invalid_spec(&facts, problem));
         let document = status::document(&facts, &shown, whole_second(now));
         // Not an apply: the API server answers that with 500 when a value of the spec has another
         // type than the schema says.

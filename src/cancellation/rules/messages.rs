@@ -208,10 +208,24 @@ fn all() -> Vec<(&'static str, Conditions)> {
         .into_iter()
         .map(|(title, story)| (title, story.core.conditions(story.now)))
         .collect();
-    all.push((
-        "a spec that cannot be used",
-        invalid_spec("`spec.itemId` is not a UUID"),
-    ));
+    for (title, story) in [
+        ("a spec that cannot be used", Story::start(wish())),
+        (
+            "a spec that cannot be used any more, after a request",
+            Story::start(wish()).answer(lost()),
+        ),
+        (
+            "a spec that cannot be used any more, after acceptance",
+            Story::accepted(),
+        ),
+        (
+            "a spec that cannot be used any more, after \"already over\"",
+            Story::already_over().answer(running()),
+        ),
+    ] {
+        let conditions = invalid_spec(story.core.stored(), "`spec.itemId` is not a UUID");
+        all.push((title, conditions));
+    }
     all
 }
 
