@@ -23,6 +23,8 @@ mod process;
 pub use config::{Config, Proxy, UsageError};
 pub use process::Failure;
 
+pub use crate::telemetry::text::in_one_line;
+
 use flags::{CommandLine, Subcommands};
 use process::{Process, Servers};
 

@@ -1,6 +1,5 @@
 //! Parses the command line and hands over; the only file that may end the process.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -43,24 +42,10 @@ fn run(config: Config) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            tracing::error!("ended: {}", in_one_line(&failure));
+            tracing::error!("ended: {}", cli::in_one_line(&failure));
             ExitCode::FAILURE
         }
     }
-}
-
-/// The error with its causes; kube repeats causes in its own text, they are left out here.
-fn in_one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line.replace('\n', " ")
 }
 
 /// A reader that has seen enough (`| head`) is no failure.

@@ -340,18 +340,26 @@ fn what_the_grammar_does_not_know_is_refused_in_one_sentence() {
 #[test]
 fn a_complaint_never_repeats_a_password() {
     for arguments in [
-        ["--https-proxy", "ftp://user:hunter2@proxy:3128"],
-        ["--https-proxy", "user:hunter2@proxy"],
-        [
+        &["--https-proxy", "ftp://user:hunter2@proxy:3128"][..],
+        &["--https-proxy", "user:hunter2@proxy"],
+        // Slips that make the grammar complain.
+        &["--https-proxy=", "http://user:hunter2@proxy"],
+        &["--https-proxy=", "user:hunter2@proxy"],
+        &["--https-proxy=", "http://user:hunter2", "or-more@proxy"],
+        &["run", "http://user:hunt'er2@proxy"],
+        &["crd", "http://user:hunter2@proxy"],
+        &["--https-proxies=http://user:hunter2@proxy"],
+        &["--http://user:hunter2@proxy"],
+        &[
             "--fabric-endpoint",
             "https://user:hunter2@api.fabric.microsoft.com",
         ],
-        [
+        &[
             "--entra-authority",
             "https://user:hunt@er2@login.microsoftonline.com",
         ],
     ] {
-        let refused = output(&arguments, &[]);
+        let refused = output(arguments, &[]);
         let said = stderr(&refused);
         assert_eq!(refused.status.code(), Some(USAGE), "{said}");
         assert!(!said.contains("hunt") && !said.contains("er2"), "{said}");

@@ -3,7 +3,7 @@
 //! process. `tests/docs/page.rs` says which block is what.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -173,6 +173,7 @@ impl<'a> Desk<'a> {
             .strip_prefix("KUBECONFIG=")
             .expect("a kubeconfig");
         let kubeconfig = self.folder.path().join(kubeconfig);
+        assert_holds_the_operator_alone(&kubeconfig, &block.place);
         let arguments = program.split_whitespace().map(str::to_owned).collect();
         self.launch(&kubeconfig, arguments).await;
     }
@@ -243,6 +244,32 @@ impl<'a> Desk<'a> {
             }
         }
     }
+}
+
+/// A reader's own credentials would make the operator's rights meaningless, and a file that others
+/// can read, or that is committed, gives the token away.
+fn assert_holds_the_operator_alone(kubeconfig: &Path, place: &str) {
+    let text = std::fs::read_to_string(kubeconfig).expect("the page wrote a kubeconfig");
+    let config: Value = serde_saphyr::from_str(&text).expect("a kubeconfig is YAML");
+    let users = config["users"].as_array().expect("a list of users");
+    let [user] = users.as_slice() else {
+        panic!("{place}: the kubeconfig holds {} users", users.len());
+    };
+    assert_eq!(user["name"], "fabric-job-operator", "{place}: whose is it?");
+    assert_eq!(
+        fields(&user["user"]),
+        BTreeSet::from(["token".to_owned()]),
+        "{place}: the operator has a token and nothing else"
+    );
+    let mode = std::fs::metadata(kubeconfig).expect("the file is there");
+    let mode = mode.permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "{place}: others may read the token ({mode:o})");
+    let ignored = std::fs::read_to_string(root().join(".gitignore")).expect("it is there");
+    let extension = kubeconfig.extension().expect("an extension").display();
+    assert!(
+        ignored.lines().any(|line| line == format!("*.{extension}")),
+        "{place}: .gitignore does not cover the file"
+    );
 }
 
 /// The paths of all fields, in order; those of a list's elements are the same for each.

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ContextValue;
 use url::Url;
 
 use super::flags::{self, RunFlags};
@@ -98,7 +99,7 @@ impl UsageError {
 
     /// The grammar does not know what to do with the arguments.
     pub(super) fn grammar(error: &clap::Error) -> Self {
-        let text = error.to_string();
+        let text = without_addresses(error);
         let said: Vec<&str> = text
             .lines()
             .map(str::trim)
@@ -118,6 +119,28 @@ fn without_credentials(value: &str) -> String {
     };
     let scheme = before.find("//").map_or("", |at| &before[..at + 2]);
     format!("{scheme}***@{after}")
+}
+
+/// What clap says, without what stands in the addresses among the arguments. After a stray space
+/// (`--https-proxy= http://user:password@proxy`) an address is taken for a command; cut in two by
+/// a space in the password it has no `@` any more, so nothing after `//` is kept.
+fn without_addresses(error: &clap::Error) -> String {
+    let shown = error.context().flat_map(|(_, value)| match value {
+        ContextValue::String(one) => std::slice::from_ref(one),
+        ContextValue::Strings(several) => several,
+        _ => &[],
+    });
+    shown.fold(error.to_string(), |text, value| {
+        let safe = match value.find("//") {
+            Some(at) => format!("{}***", &value[..at + 2]),
+            None => without_credentials(value),
+        };
+        if safe == *value {
+            text
+        } else {
+            text.replace(value, &safe)
+        }
+    })
 }
 
 impl Config {

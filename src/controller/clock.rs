@@ -15,6 +15,10 @@ use crate::cancellation::later;
 /// Below this, two clocks agree: `Date` has whole seconds and takes a moment to arrive.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
+/// A `Date` whose answer took longer says too little about now. With the second that `Date`
+/// rounds away, what passes here stays below [`TOLERANCE`], so a correct clock is never set back.
+pub(super) const SLOWEST_ANSWER: Duration = Duration::from_secs(2);
+
 /// Tells the time, and how long to really wait for it. Clones share one clock.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -80,7 +84,7 @@ impl Clock {
         let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = later(anchor.0, anchor.1.elapsed() * self.pace.factor);
         let ahead = ours.duration_since(theirs);
-        let tolerance = TOLERANCE.max(Duration::from_secs(2) * self.pace.factor);
+        let tolerance = TOLERANCE.max(SLOWEST_ANSWER * self.pace.factor);
         if ahead.unsigned_abs() <= tolerance {
             return Alignment::Agrees;
         }
@@ -154,7 +158,7 @@ fn system_time() -> Timestamp {
     clippy::disallowed_methods,
     reason = "the one place that reads the clock"
 )]
-fn monotonic() -> Instant {
+pub(super) fn monotonic() -> Instant {
     Instant::now()
 }
 

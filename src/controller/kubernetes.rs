@@ -1,7 +1,8 @@
 //! Calls to the Kubernetes API: each with a deadline, each failure sorted once.
 
-use std::error::Error;
 use std::time::Duration;
+
+use crate::telemetry::text::in_one_line;
 
 /// The longest that one call to the Kubernetes API may take. kube sets no read timeout: a lost
 /// answer would hang a reconcile for ever.
@@ -15,7 +16,7 @@ pub(super) enum CallError {
     Timeout,
     /// The API server's answer, or the failure to reach it, with its causes: "client error
     /// (Connect)" alone does not say whether a name, a port or a certificate is wrong.
-    #[error("{}", with_causes(.0.as_ref()))]
+    #[error("{}", in_one_line(.0.as_ref()))]
     Kube(Box<kube::Error>),
 }
 
@@ -27,20 +28,6 @@ pub(super) async fn within_deadline<T>(
         Ok(result) => result.map_err(|error| CallError::Kube(Box::new(error))),
         Err(_) => Err(CallError::Timeout),
     }
-}
-
-/// The error and its causes in one line; kube repeats some causes in its own text.
-fn with_causes(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line
 }
 
 impl CallError {

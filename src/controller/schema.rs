@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::api::{self, FabricJobCancellation};
 
+use super::clock::{SLOWEST_ANSWER, monotonic};
 use super::kubernetes::{CallError, within_deadline};
 
 /// The command that mends whatever is wrong with the schema.
@@ -88,22 +89,41 @@ fn first_missing(own: &Value, published: &Value, path: &str) -> Option<String> {
     })
 }
 
-/// The API server's clock, read from the `Date` of an answer that everybody may have.
+/// How often the API server's clock is asked for in a row while the answers are too slow.
+const READINGS: usize = 3;
+
+/// The API server's clock, read from the `Date` of an answer that everybody may have. `None` when
+/// it shows none, or when every answer took so long that its `Date` is stale.
 pub(super) async fn date(client: &Client) -> Result<Option<jiff::Timestamp>, CallError> {
-    let request = http::Request::get("/version")
-        .body(kube::client::Body::empty())
-        .expect("a fixed path is a valid URI");
-    let answer = within_deadline(client.send(request)).await?;
-    Ok(answer
-        .headers()
-        .get(http::header::DATE)
-        .and_then(|date| date.to_str().ok())
-        .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
-        .map(|date| date.timestamp()))
+    for _ in 0..READINGS {
+        let request = http::Request::get("/version")
+            .body(kube::client::Body::empty())
+            .expect("a fixed path is a valid URI");
+        let asked = monotonic();
+        let answer = within_deadline(client.send(request)).await?;
+        let took = asked.elapsed();
+        if took <= SLOWEST_ANSWER {
+            return Ok(date_of(answer.headers()));
+        }
+        tracing::debug!(
+            milliseconds = took.as_millis(),
+            "the Kubernetes API answered too slowly to compare clocks with it"
+        );
+    }
+    Ok(None)
+}
+
+fn date_of(headers: &http::HeaderMap) -> Option<jiff::Timestamp> {
+    let date = headers.get(http::header::DATE)?.to_str().ok()?;
+    let date = jiff::fmt::rfc2822::parse(date).ok()?;
+    Some(date.timestamp())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::clock::{Alignment, Clock};
     use super::*;
 
     #[test]
@@ -119,5 +139,54 @@ mod tests {
             first_missing(&own, &older, ""),
             Some(".status.job.status".to_owned())
         );
+    }
+
+    /// An API server whose answers take this long, one after the other, and show its true time.
+    fn slow(answers: Vec<u64>) -> Client {
+        let begin = monotonic();
+        let answers = std::sync::Arc::new(std::sync::Mutex::new(answers.into_iter()));
+        Client::new(
+            tower::service_fn(move |_| {
+                let wait = answers.lock().unwrap().next().expect("no more was asked");
+                let shown = jiff::Timestamp::UNIX_EPOCH + begin.elapsed();
+                async move {
+                    let wait = Duration::from_millis(wait);
+                    let never = std::future::pending::<()>();
+                    let _ = tokio::time::timeout(wait, never).await;
+                    let date = jiff::fmt::rfc2822::DateTimePrinter::new()
+                        .timestamp_to_rfc9110_string(&shown)
+                        .unwrap();
+                    let answer = http::Response::builder().header("date", date);
+                    Ok::<_, tower::BoxError>(answer.body(kube::client::Body::empty()).unwrap())
+                }
+            }),
+            "default",
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_correct_clock_stays_however_slowly_the_api_server_answers() {
+        for answers in [
+            vec![0],
+            vec![1_999],
+            vec![9_000, 500],
+            vec![6_000, 2_001, 2_000],
+            vec![6_000, 9_999, 9_999],
+        ] {
+            let client = slow(answers.clone());
+            let clock = Clock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+            if let Some(date) = date(&client).await.unwrap() {
+                let aligned = clock.align(date, true);
+                assert_eq!(aligned, Alignment::Agrees, "{answers:?}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_quick_answer_tells_the_time_and_another_is_asked_for() {
+        let at = |client| async move { date(&client).await.unwrap().map(|date| date.as_second()) };
+        assert_eq!(at(slow(vec![2_000])).await, Some(0));
+        assert_eq!(at(slow(vec![6_000, 9_000, 100])).await, Some(15));
+        assert_eq!(at(slow(vec![2_001, 2_001, 2_001])).await, None);
     }
 }

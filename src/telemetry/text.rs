@@ -1,6 +1,8 @@
 //! Text from outside, made fit to be shown in a log or a status: bounded, on one line, and
 //! without tokens.
 
+use std::error::Error;
+
 /// Longest message, in characters: design section 4, `lastError.message`.
 pub(crate) const MESSAGE: usize = 256;
 /// Longest code or name (error codes, job types, request ids), in characters.
@@ -49,6 +51,21 @@ pub(crate) fn clean_some(raw: &str, limit: usize) -> Option<String> {
     Some(clean(raw, limit)).filter(|text| !text.is_empty())
 }
 
+/// An error with its causes, on one line. A cause whose text the line already holds is left out:
+/// kube repeats some in its own text.
+pub fn in_one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line.replace('\n', " ")
+}
+
 /// Characters that reorder or hide what surrounds them.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
@@ -85,6 +102,30 @@ mod tests {
             assert_eq!(clean(raw, MESSAGE), expected);
         }
         assert_eq!(clean_some(" \n", MESSAGE), None);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Outer<E: Error + 'static> {
+        text: &'static str,
+        source: E,
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_once_each_on_one_line() {
+        let kernel = std::io::Error::other("connection\nrefused");
+        let repeating = Outer {
+            text: "connect: connection\nrefused",
+            source: kernel,
+        };
+        let outer = Outer {
+            text: "no answer",
+            source: repeating,
+        };
+        assert_eq!(
+            in_one_line(&outer),
+            "no answer: connect: connection refused"
+        );
     }
 
     #[test]
