@@ -41,10 +41,15 @@ fn troubles() -> Vec<Observation> {
             until: later(t0(), Duration::from_secs(90)),
         },
     ];
-    for from in [Source::Fabric, Source::Entra, Source::Kubernetes] {
+    let not_fabrics = Some(Duration::from_secs(600));
+    for (from, retry_after) in [
+        (Source::Fabric, None),
+        (Source::Entra, not_fabrics),
+        (Source::Kubernetes, None),
+    ] {
         all.push(Observation::Inconclusive {
             from,
-            retry_after: None,
+            retry_after,
             error: error("Timeout"),
         });
     }
@@ -94,7 +99,7 @@ fn answers_to_a_look() -> Vec<Observation> {
     all
 }
 
-/// How long an answer asks to be left alone, independent of the core's own reckoning.
+/// How long Fabric's answer asks to be left alone, independent of the core's own reckoning.
 fn asked(seen: &Observation) -> Option<Duration> {
     match seen {
         Observation::Accepted { retry_after, .. }
@@ -103,8 +108,17 @@ fn asked(seen: &Observation) -> Option<Duration> {
         | Observation::Throttled { retry_after, .. }
         | Observation::Refused { retry_after, .. }
         | Observation::Unknown { retry_after, .. }
-        | Observation::Inconclusive { retry_after, .. } => *retry_after,
-        Observation::Held { .. } | Observation::DeadlinePassed => None,
+        | Observation::Inconclusive {
+            from: Source::Fabric,
+            retry_after,
+            ..
+        } => *retry_after,
+        Observation::Inconclusive {
+            from: Source::Entra | Source::Kubernetes,
+            ..
+        }
+        | Observation::Held { .. }
+        | Observation::DeadlinePassed => None,
     }
 }
 

@@ -77,7 +77,10 @@ impl Cancellation {
                 if self.memory.attempt == Attempt::InFlight {
                     self.memory.attempt = Attempt::Unknown { look_from: now };
                 }
-                self.failed(retry_after, now);
+                if let Some(asked) = retry_after {
+                    self.keep_away(asked, now);
+                }
+                self.failed(None, now);
                 self.in_trouble(Reason::FabricUnavailable, None, Some(error), now);
             }
             Observation::Inconclusive {
@@ -86,12 +89,22 @@ impl Cancellation {
                 error,
             } => {
                 self.attempt_did_nothing();
-                self.failed(retry_after, now);
                 let reason = match from {
                     Source::Fabric => Reason::FabricUnavailable,
                     Source::Entra => Reason::EntraUnavailable,
                     Source::Kubernetes => Reason::ResolvingCredentials,
                 };
+                // What somebody else asks for holds back the next question to them. It is not
+                // Fabric's, and nothing is to be stored or said as if it were.
+                let ours = match (from, retry_after) {
+                    (Source::Fabric, Some(asked)) => {
+                        self.keep_away(asked, now);
+                        None
+                    }
+                    (Source::Fabric, None) => None,
+                    (Source::Entra | Source::Kubernetes, asked) => asked,
+                };
+                self.failed(ours, now);
                 self.in_trouble(reason, None, Some(error), now);
             }
             Observation::Held { until } => {
@@ -193,13 +206,13 @@ impl Cancellation {
         }
         let begins = match refusal {
             Refusal::RequestRejected if asked_to_cancel && !self.is_accepted() => {
-                self.in_trouble(Reason::RequestRejected, None, Some(error), now);
+                self.in_trouble(Reason::RequestRejected, advice, Some(error), now);
                 self.end(Reason::RequestRejected, now);
                 return;
             }
             // A look that is rejected says nothing about the cancel request.
             Refusal::RequestRejected => {
-                self.in_trouble(Reason::FabricUnavailable, None, Some(error), now)
+                self.in_trouble(Reason::FabricUnavailable, advice, Some(error), now)
             }
             Refusal::JobNotFound if self.current.attempts > 0 => {
                 self.in_trouble(Reason::JobNotFound, None, Some(error), now);
@@ -240,11 +253,10 @@ impl Cancellation {
         self.memory.look_from = None;
     }
 
-    fn failed(&mut self, retry_after: Option<Duration>, now: Timestamp) {
-        if let Some(asked) = retry_after {
-            self.keep_away(asked, now);
-        }
+    /// The next try waits for our own pause, and for `at_least`.
+    fn failed(&mut self, at_least: Option<Duration>, now: Timestamp) {
         let pause = backoff(BACKOFF, &self.wish.job, self.memory.failures);
+        let pause = pause.max(at_least.unwrap_or_default());
         self.memory.retry_at = Some(later(now, pause));
         self.memory.failures += 1;
     }

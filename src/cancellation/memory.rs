@@ -17,7 +17,8 @@ pub(super) struct Memory {
     pub already_completed: bool,
     /// What Fabric asked for: never shortened.
     pub not_before: Option<Timestamp>,
-    /// Our own back-off: forgotten when the author edits the resource.
+    /// Our own back-off, at least what anybody but Fabric asked for: forgotten when the author
+    /// edits the resource.
     pub retry_at: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,

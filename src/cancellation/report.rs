@@ -12,7 +12,7 @@ use texts::trouble_text;
 
 use super::{
     Cancellation,
-    facts::{Conditions, Value, Verdict, later},
+    facts::{Conditions, Facts, Value, Verdict, later},
     job::JobStatus,
     memory::{Attempt, Trouble},
     policy::{SHOW_TROUBLE_AFTER, STALLED_AFTER},
@@ -107,28 +107,23 @@ impl Cancellation {
     }
 
     fn accepted_verdict(&self) -> Verdict {
-        let (value, reason, text) = if self.is_accepted() {
-            (
-                Value::True,
-                Reason::CancelAccepted,
-                "Fabric accepted the cancel request.",
-            )
+        if self.is_accepted() {
+            cancel_accepted()
         } else if self.memory.answer_lost {
             answer_lost()
         } else if self.memory.already_completed {
-            (
+            verdict(
                 Value::False,
                 Reason::NotNeeded,
                 "Fabric says the job was already over; no cancel request was needed.",
             )
         } else {
-            (
+            verdict(
                 Value::Unknown,
                 Reason::Pending,
                 "Fabric has not accepted a cancel request yet.",
             )
-        };
-        verdict(value, reason, text)
+        }
     }
 
     fn cancelled_verdict(&self) -> Verdict {
@@ -173,8 +168,7 @@ impl Cancellation {
         let accepted = if self.is_accepted() {
             self.accepted_verdict()
         } else if self.memory.answer_lost || unresolved {
-            let (value, reason, text) = answer_lost();
-            verdict(value, reason, text)
+            answer_lost()
         } else if self.memory.already_completed {
             self.accepted_verdict()
         } else {
@@ -269,11 +263,18 @@ impl Cancellation {
                     .last_error
                     .as_ref()
                     .map_or("an error", |last| last.error.code.as_str());
+                let trouble = self.memory.trouble.as_ref();
+                let advised = trouble
+                    .filter(|trouble| trouble.reason == reason && trouble.advice.is_some())
+                    .map(trouble_text);
+                let fix = advised.unwrap_or_else(|| {
+                    "Check that this kind of item supports cancelling its jobs and that the ids \
+                     belong together. Create a new FabricJobCancellation to try again."
+                        .into()
+                });
                 format!(
-                    "Fabric rejected the cancel request for good ({code}). Check that this kind of \
-                     item supports cancelling its jobs and that the ids belong together; \
-                     `status.lastError` has what Fabric said. Create a new FabricJobCancellation \
-                     to try again."
+                    "Fabric rejected the cancel request for good ({code}); `status.lastError` has \
+                     what it said. {fix}"
                 )
             }
             Reason::DeadlineExceeded => self.deadline_text(now),
@@ -330,25 +331,52 @@ impl Cancellation {
     }
 }
 
-/// The conditions of a resource whose spec this version cannot use.
+/// The conditions of a resource whose spec this version cannot use. What Fabric said while
+/// another version could use it stays true.
 #[must_use]
-pub fn invalid_spec(problem: &str) -> Conditions {
+pub fn invalid_spec(stored: &Facts, problem: &str) -> Conditions {
     let reason = Reason::InvalidSpec;
+    let not_needed = stored
+        .conditions
+        .as_ref()
+        .map(|conditions| &conditions.accepted)
+        .filter(|accepted| accepted.reason == Reason::NotNeeded);
+    let (sent, accepted) = if stored.accepted_time.is_some() {
+        (
+            "Fabric had accepted a cancel request before; how the job ended is not looked up.",
+            cancel_accepted(),
+        )
+    } else if let Some(not_needed) = not_needed {
+        (
+            "Fabric had said that the job was already over; how it ended is not looked up.",
+            not_needed.clone(),
+        )
+    } else if stored.attempts > 0 {
+        (
+            "A cancel request may have reached Fabric before; the job may still end.",
+            answer_lost(),
+        )
+    } else {
+        (
+            "Nothing was sent to Fabric.",
+            verdict(
+                Value::False,
+                reason,
+                "Fabric did not accept a cancel request.",
+            ),
+        )
+    };
     Conditions {
         ready: Verdict {
             value: Value::False,
             reason,
             message: format!(
-                "The spec cannot be used: {problem}. Nothing was sent to Fabric. Delete this \
-                 resource and create a corrected one."
+                "The spec cannot be used: {problem}. {sent} Delete this resource and create a \
+                 corrected one."
             ),
         },
         stalled: true,
-        accepted: verdict(
-            Value::False,
-            reason,
-            "Fabric did not accept a cancel request.",
-        ),
+        accepted,
         cancelled: verdict(
             Value::Unknown,
             reason,
@@ -365,8 +393,16 @@ fn verdict(value: Value, reason: Reason, message: &str) -> Verdict {
     }
 }
 
-fn answer_lost() -> (Value, Reason, &'static str) {
-    (
+fn cancel_accepted() -> Verdict {
+    verdict(
+        Value::True,
+        Reason::CancelAccepted,
+        "Fabric accepted the cancel request.",
+    )
+}
+
+fn answer_lost() -> Verdict {
+    verdict(
         Value::Unknown,
         Reason::AnswerLost,
         "The answer to a cancel request was lost: Fabric may or may not have accepted it.",

@@ -147,7 +147,7 @@ impl Store {
         facts.observed_generation = generation;
         if !ended {
             facts.completion_time = Some(whole_second(now));
-            facts.conditions = Some(invalid_spec(problem));
+            facts.conditions = Some(invalid_spec(&facts, problem));
         }
         let document = status::document(&facts, &shown, whole_second(now));
         // Not an apply: the API server answers that with 500 when a value of the spec has another

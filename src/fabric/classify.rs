@@ -250,7 +250,7 @@ impl<'a> Asked<'a> {
                 format!("workspace {workspace_id} has no capacity: assign one that runs").into()
             }
             Advice::OtherIdentity => format!(
-                "item {item_id} cannot be cancelled by this kind of identity: create a new resource that uses another one"
+                "the jobs of item {item_id} are closed to this kind of identity: create a new FabricJobCancellation that uses another one"
             )
             .into(),
         };

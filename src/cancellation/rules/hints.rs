@@ -152,3 +152,54 @@ fn every_throttling_spreads_anew() {
     }
     assert!(waits.len() > 2, "{waits:?}");
 }
+
+fn asks_to_come_back(from: Source, after: u64) -> Observation {
+    Observation::Inconclusive {
+        from,
+        retry_after: Some(secs(after)),
+        error: error("temporarily_unavailable"),
+    }
+}
+
+#[test]
+fn what_entra_or_the_kubernetes_api_asks_for_is_kept_but_is_not_fabrics_word() {
+    for from in [Source::Entra, Source::Kubernetes] {
+        let story = Story::start(wish()).before_the_intent(asks_to_come_back(from, 300));
+        assert_eq!(story.waits(), 300);
+        let story = story.advance(10).store();
+        assert_eq!(story.core.stored().not_before, None, "{from:?}");
+        assert_eq!(story.edit(|_| {}).step(), Step::Request, "the author acted");
+
+        let short = Story::start(wish())
+            .before_the_intent(asks_to_come_back(from, 0))
+            .waits();
+        assert!((1..=2).contains(&short), "never shorter than our own pause");
+    }
+    let story = Story::accepted()
+        .wait()
+        .answer(asks_to_come_back(Source::Fabric, 300))
+        .advance(10)
+        .edit(|_| {})
+        .store();
+    assert_eq!(story.waits(), 290, "Fabric's word stands");
+    assert!(story.core.stored().not_before.is_some());
+}
+
+#[test]
+fn a_wait_that_entra_asks_for_beyond_the_deadline_is_not_called_fabrics() {
+    for from in [Source::Entra, Source::Kubernetes] {
+        let story = Story::accepted()
+            .wait()
+            .answer(asks_to_come_back(from, 100_000));
+        let story = story.wait();
+        assert_eq!(Some(story.now), story.core.deadline());
+        let story = story.wait();
+        assert_eq!(story.step(), Step::GiveUp);
+        let story = story.answer(Observation::DeadlinePassed);
+        assert!(
+            !story.message().contains("Fabric asked"),
+            "{}",
+            story.message()
+        );
+    }
+}

@@ -22,6 +22,14 @@ fn stories() -> Vec<(&'static str, Story)> {
             ..wish()
         })
     };
+    let another = "the jobs of this item are closed to this identity: create a new \
+                   FabricJobCancellation that uses another one";
+    let advised = |refusal| Observation::Refused {
+        refusal,
+        retry_after: None,
+        error: error("SomeCode"),
+        advice: Some(another.into()),
+    };
     let passing = |answer| Story::start(wish()).answer(answer).advance(10);
     let gone = |story: Story| {
         let story = story.answer(refused(Refusal::JobNotFound));
@@ -151,6 +159,17 @@ fn stories() -> Vec<(&'static str, Story)> {
             "rejected",
             Story::start(wish()).answer(refused(Refusal::RequestRejected)),
         ),
+        (
+            "rejected, and it is known what would help",
+            Story::start(wish()).answer(advised(Refusal::RequestRejected)),
+        ),
+        (
+            "a look was rejected, and it is known what would help",
+            Story::accepted()
+                .wait()
+                .answer(advised(Refusal::RequestRejected))
+                .advance(10),
+        ),
         ("too late after acceptance", late(Story::accepted())),
         (
             "too late after \"already over\"",
@@ -189,10 +208,24 @@ fn all() -> Vec<(&'static str, Conditions)> {
         .into_iter()
         .map(|(title, story)| (title, story.core.conditions(story.now)))
         .collect();
-    all.push((
-        "a spec that cannot be used",
-        invalid_spec("`spec.itemId` is not a UUID"),
-    ));
+    for (title, story) in [
+        ("a spec that cannot be used", Story::start(wish())),
+        (
+            "a spec that cannot be used any more, after a request",
+            Story::start(wish()).answer(lost()),
+        ),
+        (
+            "a spec that cannot be used any more, after acceptance",
+            Story::accepted(),
+        ),
+        (
+            "a spec that cannot be used any more, after \"already over\"",
+            Story::already_over().answer(running()),
+        ),
+    ] {
+        let conditions = invalid_spec(story.core.stored(), "`spec.itemId` is not a UUID");
+        all.push((title, conditions));
+    }
     all
 }
 
@@ -251,8 +284,8 @@ fn every_reason_has_a_message() {
 #[test]
 fn where_a_person_must_act_the_message_says_what_to_do() {
     let fixes = [
-        "Create ", "Correct ", "Ask ", "Check ", "Give ", "Resume ", "correct ", "Look at ",
-        "Delete ",
+        "Create ", "create ", "Correct ", "Ask ", "Check ", "Give ", "Resume ", "correct ",
+        "Look at ", "Delete ",
     ];
     for (title, conditions) in all() {
         let ready = conditions.ready;

@@ -1,7 +1,7 @@
 //! How it ended: every history with every last look, as a table.
 
 use super::*;
-use crate::cancellation::whole_second;
+use crate::cancellation::{invalid_spec, whole_second};
 
 use Reason::{
     AnswerLost, CancelAccepted, DeadlineExceeded, JobAlreadyCancelled, JobAlreadyFinished,
@@ -283,4 +283,43 @@ fn an_end_reads_the_same_after_a_restart() {
         let story = story.advance(10_000).restart();
         assert_eq!(story.core.conditions(story.now), before);
     }
+}
+
+#[test]
+fn a_spec_that_cannot_be_used_any_more_does_not_undo_what_fabric_said() {
+    let of = |story: &Story| invalid_spec(story.core.stored(), "it is odd");
+    let told = |story: &Story| {
+        let conditions = of(story);
+        assert_eq!(pair(&conditions.ready), (Value::False, Reason::InvalidSpec));
+        let nothing_sent = conditions.ready.message.contains("Nothing was sent");
+        assert_eq!(nothing_sent, story.facts().attempts == 0);
+        pair(&conditions.accepted)
+    };
+    assert_eq!(
+        told(&Story::start(wish())),
+        (Value::False, Reason::InvalidSpec)
+    );
+    assert_eq!(
+        told(&Story::accepted()),
+        (Value::True, Reason::CancelAccepted)
+    );
+    let story = Story::accepted();
+    let stored = story.core.stored().conditions.clone().expect("stored");
+    assert_eq!(of(&story).accepted, stored.accepted, "word for word");
+    for unresolved in [
+        Story::start(wish()).intent(),
+        Story::start(wish()).answer(lost()),
+    ] {
+        assert_eq!(told(&unresolved), (Value::Unknown, Reason::AnswerLost));
+    }
+    let over = Story::already_over().answer(running());
+    assert_eq!(
+        over.core
+            .stored()
+            .conditions
+            .as_ref()
+            .map(|c| pair(&c.accepted)),
+        Some((Value::False, Reason::NotNeeded))
+    );
+    assert_eq!(told(&over), (Value::False, Reason::NotNeeded));
 }
