@@ -17,6 +17,9 @@
 //! after its intent was stored; accepted is never forgotten; a stored end never changes; a
 //! server's `Retry-After` is never shortened; an unknown status costs looks, never a verdict.
 
+// A new reason, refusal or status must be decided upon wherever one is matched.
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 mod facts;
 mod job;
 #[cfg(test)]
@@ -199,9 +202,8 @@ impl Cancellation {
         facts.observed_generation = Some(self.wish.generation);
         facts.not_before = self.current.not_before.max(self.memory.not_before);
         let conditions = self.conditions(now);
-        match conditions.ready.reason {
-            Reason::Queued | Reason::Suspended => {}
-            _ => facts.start_time = facts.start_time.or(Some(whole_second(now))),
+        if conditions.ready.reason.starts_the_clock() {
+            facts.start_time = facts.start_time.or(Some(whole_second(now)));
         }
         facts.conditions = Some(conditions);
         facts

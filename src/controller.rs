@@ -4,6 +4,9 @@
 //! process's own last answer for that uid (`known`). Its resourceVersion guards the write, so no
 //! read of the resource is needed and a late event changes nothing.
 
+// What the core may say anew must be decided upon wherever it is matched.
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
 mod clock;
 mod credentials;
 mod events;

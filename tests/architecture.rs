@@ -571,6 +571,14 @@ fn a_long_file_is_found_and_its_tests_do_not_count() {
     );
     let tested = format!("fn f() {{}}\n#[cfg(test)]\nmod tests {{\n{long}}}\n");
     assert!(files_are_short(&Source::parse("src/api.rs", &tested)).is_empty());
+    for first in [
+        "#[cfg(test)]\nmod laws;\n",
+        "#[cfg(test)]\n#[expect(dead_code, reason = \"x\")]\nfn g() {}\n",
+    ] {
+        let source = Source::parse("src/api.rs", &format!("{first}{long}"));
+        assert_eq!(source.lines, MOST_LINES + 1, "what follows it counts");
+        assert_eq!(files_are_short(&source).len(), 1);
+    }
 }
 
 #[test]

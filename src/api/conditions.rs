@@ -120,11 +120,6 @@ pub struct ReasonDoc {
     pub what_to_do: &'static str,
 }
 
-/// The documentation of a reason, or `None` when it is not in the catalogue.
-pub fn reason(name: &str) -> Option<&'static ReasonDoc> {
-    REASONS.iter().find(|doc| doc.name == name)
-}
-
 /// The description of the field `type` in the schema.
 pub(super) fn types_manual() -> String {
     "Which question the condition answers. \
@@ -198,8 +193,8 @@ pub const REASONS: &[ReasonDoc] = &[
     ReasonDoc {
         name: "ResolvingCredentials",
         group: Group::Working,
-        meaning: "The operator is finding the identity and getting a token for it.",
-        what_to_do: "Nothing to do; it goes on by itself.",
+        meaning: "The Kubernetes API does not answer when the Secret or ServiceAccount with the identity is read.",
+        what_to_do: "Nothing to do; it goes on by itself. When it lasts, look at status.lastError and at the API server.",
     },
     ReasonDoc {
         name: "RequestingCancellation",
@@ -210,7 +205,7 @@ pub const REASONS: &[ReasonDoc] = &[
     ReasonDoc {
         name: "WaitingForCancellation",
         group: Group::Working,
-        meaning: "Fabric accepted the request, and the job still runs; Fabric learns a job's state about once a minute.",
+        meaning: "Fabric accepted the request, or answered that the job was already over (Accepted is then False with NotNeeded), and does not show the end yet; it learns a job's state about once a minute.",
         what_to_do: "Nothing to do; it goes on by itself.",
     },
     ReasonDoc {

@@ -14,7 +14,7 @@ use super::{
         BACKOFF, ERROR_INTERVAL, NOT_FOUND_APART, SLOW_RETRY, SUSPICIOUS_LOOKS, backoff, hint,
         throttle,
     },
-    reason::Reason,
+    reason::{End, Reason},
     report::CAPACITY_IS_BUSY,
 };
 
@@ -112,7 +112,7 @@ impl Cancellation {
                 self.memory.retry_at = Some(until);
                 self.in_trouble(Reason::Throttled, None, None, now);
             }
-            Observation::DeadlinePassed => self.end(Reason::DeadlineExceeded, now),
+            Observation::DeadlinePassed => self.end(End::DeadlineExceeded, now),
         }
         self
     }
@@ -150,7 +150,7 @@ impl Cancellation {
         if self.current.attempts == 0 {
             self.memory.preflighted = true;
         } else if over {
-            self.end(self.reason_of_end(&status), now);
+            self.end(self.end_by(&status), now);
         } else if believed {
             if matches!(
                 self.memory.attempt,
@@ -169,7 +169,7 @@ impl Cancellation {
         !job.is_suspicious() || self.memory.suspicious_looks >= SUSPICIOUS_LOOKS
     }
 
-    fn reason_of_end(&self, status: &JobStatus) -> Reason {
+    fn end_by(&self, status: &JobStatus) -> End {
         let may_be_ours = self.is_accepted()
             || self.memory.answer_lost
             || matches!(
@@ -177,10 +177,20 @@ impl Cancellation {
                 Attempt::Unknown { .. } | Attempt::InFlight
             );
         match status {
-            JobStatus::Cancelled if may_be_ours => Reason::JobCancelled,
-            JobStatus::Cancelled => Reason::JobAlreadyCancelled,
-            _ if self.is_accepted() => Reason::JobEndedOtherwise,
-            _ => Reason::JobAlreadyFinished,
+            JobStatus::Cancelled if may_be_ours => End::JobCancelled,
+            JobStatus::Cancelled => End::JobAlreadyCancelled,
+            JobStatus::NotStarted
+            | JobStatus::InProgress
+            | JobStatus::Completed
+            | JobStatus::Failed
+            | JobStatus::Deduped
+            | JobStatus::Other(_) => {
+                if self.is_accepted() {
+                    End::JobEndedOtherwise
+                } else {
+                    End::JobAlreadyFinished
+                }
+            }
         }
     }
 
@@ -198,16 +208,14 @@ impl Cancellation {
             // Fabric said that the job is over and no longer shows how it ended.
             self.in_trouble(Reason::JobNotFound, None, Some(error), now);
             let shown_before = self.seen_over().cloned();
-            let reason = shown_before.map_or(Reason::JobAlreadyFinished, |status| {
-                self.reason_of_end(&status)
-            });
-            self.end(reason, now);
+            let end = shown_before.map_or(End::JobAlreadyFinished, |status| self.end_by(&status));
+            self.end(end, now);
             return;
         }
         let begins = match refusal {
             Refusal::RequestRejected if asked_to_cancel && !self.is_accepted() => {
                 self.in_trouble(Reason::RequestRejected, advice, Some(error), now);
-                self.end(Reason::RequestRejected, now);
+                self.end(End::RequestRejected, now);
                 return;
             }
             // A look that is rejected says nothing about the cancel request.
@@ -219,7 +227,7 @@ impl Cancellation {
                 match self.memory.missing_since {
                     None => self.memory.missing_since = Some(now),
                     Some(since) if now >= later(since, NOT_FOUND_APART) => {
-                        self.end(Reason::JobNotFound, now);
+                        self.end(End::JobNotFound, now);
                         return;
                     }
                     Some(_) => {}
@@ -228,7 +236,18 @@ impl Cancellation {
                 self.memory.retry_at = Some(later(since, NOT_FOUND_APART));
                 return;
             }
-            other => self.in_trouble(other.into(), advice, Some(error), now),
+            // Without an attempt it counts for nothing yet.
+            Refusal::JobNotFound
+            | Refusal::TargetNotFound
+            | Refusal::CapacityPaused
+            | Refusal::PermissionDenied
+            | Refusal::AuthenticationFailed
+            | Refusal::CredentialsNotFound
+            | Refusal::CredentialsInvalid
+            | Refusal::IdentityNotAllowed
+            | Refusal::WorkspaceNotAllowed => {
+                self.in_trouble(refusal.into(), advice, Some(error), now)
+            }
         };
         if begins {
             // The slow pace starts anew, however often something else failed before.
@@ -309,8 +328,8 @@ impl Cancellation {
         begins
     }
 
-    fn end(&mut self, reason: Reason, now: Timestamp) {
-        self.current.conditions = Some(self.ended(reason, now));
+    fn end(&mut self, end: End, now: Timestamp) {
+        self.current.conditions = Some(self.ended(end, now));
         self.current.completion_time = Some(whole_second(now));
     }
 }

@@ -116,30 +116,94 @@ impl Reason {
     /// Whether a person must act, and the operator heals by itself once somebody did.
     #[must_use]
     pub fn needs_a_person(self) -> bool {
-        matches!(
-            self,
-            Self::CredentialsNotFound
-                | Self::CredentialsInvalid
-                | Self::IdentityNotAllowed
-                | Self::WorkspaceNotAllowed
-                | Self::AuthenticationFailed
-                | Self::PermissionDenied
-                | Self::TargetNotFound
-                | Self::CapacityPaused
-        )
+        self.kind() == Kind::NeedsAPerson
     }
 
     /// Whether it names a trouble that passes without a person.
     #[must_use]
     pub fn is_passing_trouble(self) -> bool {
-        matches!(
-            self,
-            Self::Queued
-                | Self::ResolvingCredentials
-                | Self::Throttled
-                | Self::FabricUnavailable
-                | Self::EntraUnavailable
-        )
+        matches!(self.kind(), Kind::OwnQuota | Kind::Passing)
+    }
+
+    /// Whether the deadline's clock runs: not while the cancellation waits for our own quota,
+    /// or for its author.
+    pub(super) fn starts_the_clock(self) -> bool {
+        !matches!(self.kind(), Kind::OwnQuota | Kind::Suspended)
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Queued => Kind::OwnQuota,
+            Self::Suspended => Kind::Suspended,
+            Self::ResolvingCredentials
+            | Self::Throttled
+            | Self::FabricUnavailable
+            | Self::EntraUnavailable => Kind::Passing,
+            Self::CredentialsNotFound
+            | Self::CredentialsInvalid
+            | Self::IdentityNotAllowed
+            | Self::WorkspaceNotAllowed
+            | Self::AuthenticationFailed
+            | Self::PermissionDenied
+            | Self::TargetNotFound
+            | Self::CapacityPaused => Kind::NeedsAPerson,
+            Self::Pending
+            | Self::RequestingCancellation
+            | Self::WaitingForCancellation
+            | Self::CancelAccepted
+            | Self::NotNeeded
+            | Self::AnswerLost
+            | Self::JobCancelled
+            | Self::JobAlreadyCancelled
+            | Self::JobAlreadyFinished
+            | Self::JobEndedOtherwise
+            | Self::JobNotFound
+            | Self::RequestRejected
+            | Self::DeadlineExceeded
+            | Self::InvalidSpec => Kind::NoTrouble,
+        }
+    }
+}
+
+/// What a reason asks of the operator and of people. Each reason has exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Our own quota is used up: it passes, and the deadline does not run.
+    OwnQuota,
+    /// The author holds it back: the deadline does not run.
+    Suspended,
+    /// A trouble that passes without a person.
+    Passing,
+    /// A trouble that a person must end.
+    NeedsAPerson,
+    /// Ordinary work, or an end.
+    NoTrouble,
+}
+
+/// How a cancellation can end: the reasons that end one here. (`InvalidSpec` ends one that never
+/// gets here.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    JobCancelled,
+    JobAlreadyCancelled,
+    JobAlreadyFinished,
+    JobEndedOtherwise,
+    JobNotFound,
+    RequestRejected,
+    DeadlineExceeded,
+}
+
+impl From<End> for Reason {
+    fn from(end: End) -> Self {
+        match end {
+            End::JobCancelled => Self::JobCancelled,
+            End::JobAlreadyCancelled => Self::JobAlreadyCancelled,
+            End::JobAlreadyFinished => Self::JobAlreadyFinished,
+            End::JobEndedOtherwise => Self::JobEndedOtherwise,
+            End::JobNotFound => Self::JobNotFound,
+            End::RequestRejected => Self::RequestRejected,
+            End::DeadlineExceeded => Self::DeadlineExceeded,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     job::JobStatus,
     memory::{Attempt, Trouble},
     policy::{SHOW_TROUBLE_AFTER, STALLED_AFTER},
-    reason::Reason,
+    reason::{End, Reason},
 };
 
 impl Cancellation {
@@ -142,21 +142,20 @@ impl Cancellation {
         }
     }
 
-    /// The conditions of an end with this reason.
-    pub(super) fn ended(&self, reason: Reason, now: Timestamp) -> Conditions {
-        let success = match reason {
-            Reason::JobCancelled | Reason::JobAlreadyCancelled => true,
-            Reason::JobAlreadyFinished | Reason::JobEndedOtherwise => self.wish.finished_is_success,
-            Reason::JobNotFound => self.wish.missing_is_success,
-            _ => false,
+    /// The conditions of this end.
+    pub(super) fn ended(&self, end: End, now: Timestamp) -> Conditions {
+        let reason = Reason::from(end);
+        let success = match end {
+            End::JobCancelled | End::JobAlreadyCancelled => true,
+            End::JobAlreadyFinished | End::JobEndedOtherwise => self.wish.finished_is_success,
+            End::JobNotFound => self.wish.missing_is_success,
+            End::RequestRejected | End::DeadlineExceeded => false,
         };
-        let message = self.end_text(reason, success, now);
+        let message = self.end_text(end, success, now);
         // What the look showed decides, not the reason: JobAlreadyFinished without a readable
         // look leaves open whether it was a cancellation.
         let cancelled = match self.seen_over() {
-            _ if matches!(reason, Reason::DeadlineExceeded | Reason::RequestRejected) => {
-                Value::Unknown
-            }
+            _ if matches!(end, End::DeadlineExceeded | End::RequestRejected) => Value::Unknown,
             Some(JobStatus::Cancelled) => Value::True,
             Some(_) => Value::False,
             None => Value::Unknown,
@@ -207,7 +206,7 @@ impl Cancellation {
         seen.then_some(&job.status)
     }
 
-    fn end_text(&self, reason: Reason, success: bool, now: Timestamp) -> String {
+    fn end_text(&self, end: End, success: bool, now: Timestamp) -> String {
         let policy = |field: &str| {
             if success {
                 format!(" `spec.{field}` is Succeed, so the goal counts as reached.")
@@ -219,18 +218,18 @@ impl Cancellation {
             .seen_over()
             .map_or("ended", |status| status.as_str())
             .to_owned();
-        match reason {
-            Reason::JobCancelled => "Fabric confirmed that the job was cancelled.".into(),
-            Reason::JobAlreadyCancelled => {
+        match end {
+            End::JobCancelled => "Fabric confirmed that the job was cancelled.".into(),
+            End::JobAlreadyCancelled => {
                 "Fabric reports the job as Cancelled; it was cancelled before a request of this \
                  resource was accepted."
                     .into()
             }
-            Reason::JobAlreadyFinished if self.seen_over().is_none() => {
+            End::JobAlreadyFinished if self.seen_over().is_none() => {
                 "Fabric says the job was already over, and no longer shows how it ended.".to_owned()
                     + &policy("finishedJobPolicy")
             }
-            Reason::JobAlreadyFinished => {
+            End::JobAlreadyFinished => {
                 let unknown = if self.may_have_acted() && !self.memory.already_completed {
                     " Whether it had accepted the cancel request is unknown."
                 } else {
@@ -239,13 +238,13 @@ impl Cancellation {
                 format!("The job is over: Fabric reports {status}.{unknown}")
                     + &policy("finishedJobPolicy")
             }
-            Reason::JobEndedOtherwise => {
+            End::JobEndedOtherwise => {
                 format!(
                     "Fabric accepted the cancel request, but the job ended otherwise: Fabric \
                      reports {status}."
                 ) + &policy("finishedJobPolicy")
             }
-            Reason::JobNotFound => {
+            End::JobNotFound => {
                 let accepted = if self.is_accepted() {
                     " It had accepted the cancel request before."
                 } else {
@@ -257,7 +256,7 @@ impl Cancellation {
                      run of `spec.itemId` in `spec.workspaceId`; old runs leave Fabric's history."
                 ) + &policy("missingJobPolicy")
             }
-            Reason::RequestRejected => {
+            End::RequestRejected => {
                 let code = self
                     .current
                     .last_error
@@ -265,7 +264,9 @@ impl Cancellation {
                     .map_or("an error", |last| last.error.code.as_str());
                 let trouble = self.memory.trouble.as_ref();
                 let advised = trouble
-                    .filter(|trouble| trouble.reason == reason && trouble.advice.is_some())
+                    .filter(|trouble| {
+                        trouble.reason == Reason::RequestRejected && trouble.advice.is_some()
+                    })
                     .map(trouble_text);
                 let fix = advised.unwrap_or_else(|| {
                     "Check that this kind of item supports cancelling its jobs and that the ids \
@@ -277,9 +278,7 @@ impl Cancellation {
                      what it said. {fix}"
                 )
             }
-            Reason::DeadlineExceeded => self.deadline_text(now),
-            // The other reasons do not end anything.
-            other => other.as_str().to_owned(),
+            End::DeadlineExceeded => self.deadline_text(now),
         }
     }
 

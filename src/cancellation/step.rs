@@ -185,7 +185,7 @@ impl Cancellation {
     fn when_free(&self, now: Timestamp, step: Step) -> Step {
         let earliest = match step {
             Step::Look => self.earliest().max(self.memory.look_from),
-            _ => self.earliest(),
+            Step::Request | Step::GiveUp | Step::Wait { .. } | Step::Finished => self.earliest(),
         };
         match earliest {
             Some(at) if at > now => Step::Wait {
@@ -199,7 +199,7 @@ impl Cancellation {
     fn earliest(&self) -> Option<Timestamp> {
         let grace = match self.memory.attempt {
             Attempt::Unknown { look_from } => Some(look_from),
-            _ => None,
+            Attempt::Idle | Attempt::InFlight => None,
         };
         [self.server_not_before(), self.memory.retry_at, grace]
             .into_iter()

@@ -56,12 +56,12 @@ impl CallError {
     }
 
     fn http_status(&self) -> Option<u16> {
-        match self {
-            Self::Kube(error) => match error.as_ref() {
-                kube::Error::Api(status) => Some(status.code),
-                _ => None,
-            },
-            Self::Timeout => None,
+        if let Self::Kube(error) = self
+            && let kube::Error::Api(status) = error.as_ref()
+        {
+            Some(status.code)
+        } else {
+            None
         }
     }
 }

@@ -10,17 +10,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::cancellation::{Observation, Source, Throttle};
-
-/// A 429 without a readable `Retry-After` closes the gate this long: Fabric's quota is counted
-/// in windows of a minute.
-const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(60);
-
-/// Added to Fabric's number: the time in its own message is up to a second later.
-const MARGIN: Duration = Duration::from_secs(1);
+use crate::cancellation::policy::{THROTTLE_DEFAULT, THROTTLE_MARGIN};
+use crate::cancellation::{Observation, Source, Throttle, later};
 
 /// One answer closes the gate for at most this long, whatever it says: a single odd number must
 /// not silence an identity for a day. The resource that got it waits as long as it was told.
@@ -125,8 +119,8 @@ impl Gate {
 
 impl Pass {
     /// Whether this request is the one that tests a gate after its time.
-    #[must_use]
-    pub fn is_probe(&self) -> bool {
+    #[cfg(test)]
+    fn is_probe(&self) -> bool {
         self.probe
     }
 
@@ -195,8 +189,8 @@ fn verdict(seen: &Observation) -> Verdict {
             ..
         } => Verdict::TooMany(
             retry_after
-                .unwrap_or(DEFAULT_COOL_DOWN)
-                .saturating_add(MARGIN)
+                .unwrap_or(THROTTLE_DEFAULT)
+                .saturating_add(THROTTLE_MARGIN)
                 .min(LONGEST_COOL_DOWN),
         ),
         Observation::Accepted { .. }
@@ -232,13 +226,6 @@ fn verdict(seen: &Observation) -> Verdict {
 fn spread(seed: Uuid) -> Duration {
     let millis = u64::try_from(seed.as_u128() % SPREAD_MILLIS).expect("less than SPREAD_MILLIS");
     Duration::from_millis(millis)
-}
-
-fn later(time: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by)
-        .ok()
-        .and_then(|by| time.checked_add(by).ok())
-        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -67,12 +67,13 @@ label! {
         AlreadyCompleted = "already_completed",
         /// A look that showed the job.
         Seen = "seen",
-        /// Fabric asked for a pause: 429, 430, or 503 with `Retry-After`.
+        /// Fabric asked for a pause and did nothing: 429 or 430. A 503 with `Retry-After` leaves
+        /// open what was done and counts as `unknown`.
         Throttled = "throttled",
         /// A definite no that somebody has to act on.
         Refused = "refused",
         /// It cannot be told what Fabric did, or nothing could be learned: a timeout, a broken
-        /// connection, a 5xx, an unreadable body.
+        /// connection, a 5xx (with `Retry-After` or not), an unreadable body.
         Unknown = "unknown",
     }
 }

@@ -43,7 +43,7 @@ pub struct Source {
     pub attributes: Vec<(String, usize)>,
     /// Modules declared under `#[cfg(test)]` that live in files of their own.
     pub test_modules: Vec<String>,
-    /// Lines before the first `#[cfg(test)]`.
+    /// Lines outside `#[cfg(test)]` items.
     pub lines: usize,
 }
 
@@ -64,10 +64,7 @@ impl Source {
             paths: Vec::new(),
             attributes: Vec::new(),
             test_modules: Vec::new(),
-            lines: text
-                .lines()
-                .position(|line| line.trim() == "#[cfg(test)]")
-                .unwrap_or_else(|| text.lines().count()),
+            lines: text.lines().count(),
             module: module.clone(),
         };
         source.read(tokens, &module);
@@ -90,7 +87,8 @@ impl Source {
                         let text = squeezed(&group.stream());
                         let line = group.span_open().start().line;
                         if text == "cfg(test)" {
-                            self.skip_item(&mut tokens);
+                            let last = self.skip_item(&mut tokens).unwrap_or(line);
+                            self.lines -= last + 1 - line;
                         } else {
                             self.attributes.push((text, line));
                             self.read(group.stream(), module);
@@ -155,24 +153,28 @@ impl Source {
         });
     }
 
-    /// Skips what `#[cfg(test)]` stands before: up to its block, or its semicolon.
-    fn skip_item(&mut self, tokens: &mut Peekable<IntoIter>) {
+    /// Skips what `#[cfg(test)]` stands before: up to its block, or its semicolon. Tells the line
+    /// on which that ends.
+    fn skip_item(&mut self, tokens: &mut Peekable<IntoIter>) -> Option<usize> {
         let mut words = Vec::new();
         for token in tokens {
             match token {
-                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => return,
+                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                    return Some(group.span_close().end().line);
+                }
                 TokenTree::Punct(mark) if mark.as_char() == ';' => {
                     if let [.., word, name] = words.as_slice()
                         && word == "mod"
                     {
                         self.test_modules.push(String::clone(name));
                     }
-                    return;
+                    return Some(mark.span().end().line);
                 }
                 TokenTree::Ident(word) => words.push(word.to_string()),
                 _ => {}
             }
         }
+        None
     }
 }
 

@@ -135,6 +135,7 @@ async fn every_documented_reason_has_a_journey_that_reaches_it(_: &ControlPlane)
     assert_eq!(listed, documented, "the table follows the catalogue");
 
     let sources = sources();
+    let squeezed: String = sources.split_whitespace().collect();
     for (reason, reached) in TABLE {
         match reached {
             By(journey) => {
@@ -145,21 +146,24 @@ async fn every_documented_reason_has_a_journey_that_reaches_it(_: &ControlPlane)
                 let body = rest.split("\nasync fn ").next().unwrap_or_default();
                 let named = body.contains(&format!("\"{reason}\""));
                 assert!(named, "{journey} asserts nothing about {reason}");
-                let listed = format!("\"{journey}\"");
-                assert!(sources.matches(&listed).count() > 1, "{journey} is run");
+                let listed = format!(".test(\"{journey}\",{journey}");
+                assert!(squeezed.contains(&listed), "{journey} is not run");
             }
             NotYet(why) => assert!(!why.is_empty(), "{reason}"),
         }
     }
 }
 
-/// The source of all journeys.
+/// The source of all journeys but this file, whose table names them without running them.
 fn sources() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journeys");
     let files = std::fs::read_dir(folder).expect("the folder of this file");
     let mut sources = String::new();
     for file in files {
         let path = file.expect("a file").path();
+        if path.ends_with("reasons.rs") {
+            continue;
+        }
         sources.push_str(&std::fs::read_to_string(path).expect("a source file"));
     }
     sources
