@@ -93,6 +93,8 @@ struct KnownFacts {
     refused: Option<(Arc<Credential>, Box<Observation>, Timestamp)>,
     /// When Fabric last refused a token.
     rejected: Option<Timestamp>,
+    /// Somebody waited in vain for the turn that is still taken.
+    slow: bool,
     used: Option<Timestamp>,
 }
 
@@ -130,20 +132,31 @@ impl Credentials {
         if let Some(answer) = self.known_answer(&known) {
             return answer;
         }
-        let Ok(turn) = tokio::time::timeout(TURN, known.turn.lock()).await else {
+        // Once one has waited in vain the others only look whether the turn is free: else they
+        // would hold all places in the work queue for hardly less time than the exchange itself.
+        let patience = if known.facts().slow {
+            Duration::ZERO
+        } else {
+            TURN
+        };
+        let Ok(turn) = tokio::time::timeout(patience, known.turn.lock()).await else {
             return self.without_turn(&known);
         };
+        known.facts().slow = false;
         // Whoever had the turn before may have learned it.
         if let Some(answer) = self.known_answer(&known) {
             return answer;
         }
         let answer = self.read_and_exchange(&source, &known).await;
-        drop(turn);
         let now = self.clock.now();
-        known.facts().problem = answer
+        let mut facts = known.facts();
+        facts.slow = false;
+        facts.problem = answer
             .as_ref()
             .err()
             .map(|problem| (problem.clone(), later(now, lasts(problem))));
+        drop(facts);
+        drop(turn);
         answer
     }
 
@@ -166,7 +179,8 @@ impl Credentials {
     /// place in the work queue is given up, so that the other namespaces go on.
     fn without_turn(&self, known: &Known) -> Result<Acting, Box<Observation>> {
         let now = self.clock.now();
-        let facts = known.facts();
+        let mut facts = known.facts();
+        facts.slow = true;
         if let Some((credential, _)) = &facts.credential
             && let Some(token) = self.entra.usable(credential, now)
         {

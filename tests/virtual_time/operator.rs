@@ -40,6 +40,8 @@ pub struct Bench {
     pub fabric: Simulator,
     /// How many Fabric calls for a job instance will panic inside the operator.
     pub panics: Arc<Mutex<HashMap<Uuid, usize>>>,
+    /// How many resources the operator that starts next works on at once.
+    pub concurrency: u16,
     running: Option<Running>,
 }
 
@@ -64,8 +66,22 @@ impl Bench {
             settings,
             ..Config::default()
         });
-        let identity = Identity::new(Uuid::from_u128(1), Uuid::from_u128(2));
-        fabric.add_secret(&identity, "a-client-secret");
+        let bench = Self {
+            calendar,
+            server,
+            fabric,
+            panics: Arc::default(),
+            concurrency: 32,
+            running: None,
+        };
+        bench.add_identity("fabric-credentials", 2);
+        bench
+    }
+
+    /// One more application, and the Secret that names it.
+    pub fn add_identity(&self, secret_name: &str, client: u128) -> Identity {
+        let identity = Identity::new(Uuid::from_u128(1), Uuid::from_u128(client));
+        self.fabric.add_secret(&identity, "a-client-secret");
         let text = |text: &str| ByteString(text.as_bytes().to_vec());
         let data = BTreeMap::from([
             ("AZURE_TENANT_ID".to_owned(), text(&identity.tenant_id)),
@@ -78,15 +94,9 @@ impl Bench {
             ..Secret::default()
         };
         let mut secret = serde_json::to_value(secret).expect("a Secret is valid JSON");
-        secret["metadata"] = json!({"name": "fabric-credentials"});
-        server.create(&SECRETS, secret);
-        Self {
-            calendar,
-            server,
-            fabric,
-            panics: Arc::default(),
-            running: None,
-        }
+        secret["metadata"] = json!({"name": secret_name});
+        self.server.create(&SECRETS, secret);
+        identity
     }
 
     /// Starts the operator on a node whose clock is right.
@@ -111,7 +121,7 @@ impl Bench {
         };
         let settings = Settings {
             namespace: None,
-            concurrency: 32,
+            concurrency: self.concurrency,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(controller::run(settings, services, shutdown.clone()));
@@ -132,6 +142,24 @@ impl Bench {
         let running = self.running.take().expect("the operator runs");
         running.shutdown.cancel();
         running.task.await.expect("the controller does not panic")
+    }
+
+    /// Tells the operator to end, as SIGTERM does, and does not wait for it.
+    pub fn begin_shutdown(&self) {
+        self.running
+            .as_ref()
+            .expect("the operator runs")
+            .shutdown
+            .cancel();
+    }
+
+    /// Whether the operator has ended.
+    pub fn is_shut_down(&self) -> bool {
+        self.running
+            .as_ref()
+            .expect("the operator was started")
+            .task
+            .is_finished()
     }
 
     /// Why the operator is not ready, if it is not.

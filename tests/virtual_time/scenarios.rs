@@ -5,5 +5,7 @@ mod cluster;
 mod deadline;
 mod faults;
 mod isolation;
+mod shared_source;
+mod shutdown;
 mod throttling;
 mod waiting;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    api_server::{CANCELLATIONS, NAMESPACE},
+    api_server::{CANCELLATIONS, EVENTS, NAMESPACE},
     clock::pass,
     operator::{Bench, hours, minutes, seconds},
 };
@@ -88,4 +88,77 @@ async fn ids_that_are_no_uuids_end_as_invalid_spec_and_never_reach_a_url() {
     pass(hours(1)).await;
     assert_eq!(bench.calls(), []);
     assert_eq!(bench.server.writes_of("odd").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_spec_is_announced_once_and_its_knobs_and_labels_are_followed() {
+    let mut bench = Bench::new();
+    let rows = [
+        ("undecodable", json!({"workspaceId": 7})),
+        (
+            "malformed",
+            json!({"workspaceId": "../..", "itemId": "x", "jobInstanceId": "y"}),
+        ),
+    ];
+    for (name, spec) in &rows {
+        bench.server.create(
+            &CANCELLATIONS,
+            json!({"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}),
+        );
+    }
+    bench.start();
+    for (name, _) in &rows {
+        bench.ended(name, minutes(1)).await;
+        let ready = bench.status(name)["conditions"].clone();
+        let ended = bench.status(name)["completionTime"].clone();
+        bench.server.edit(&CANCELLATIONS, name, |object| {
+            object["spec"]["activeDeadlineSeconds"] = json!(7200)
+        });
+        pass(minutes(1)).await;
+        let status = bench.status(name);
+        assert_eq!(status["observedGeneration"], json!(2), "{name}");
+        assert_eq!(status["completionTime"], ended, "{name}");
+        assert_eq!(
+            status["conditions"][0]["message"], ready[0]["message"],
+            "{name}"
+        );
+        assert_eq!(bench.server.writes_of(name).len(), 2, "{name}");
+        let reads = bench.server.reads_of(name).len();
+        for value in 0..20 {
+            bench.label(name, &value.to_string());
+            pass(seconds(1)).await;
+        }
+        assert_eq!(bench.server.writes_of(name).len(), 2, "{name}");
+        if *name == "malformed" {
+            assert_eq!(bench.server.reads_of(name).len(), reads);
+        }
+        let events = bench.server.list(&EVENTS).into_iter();
+        let events: Vec<_> = events
+            .filter(|event| event["regarding"]["name"] == *name)
+            .collect();
+        assert_eq!(events.len(), 1, "{events:#?}");
+        assert_eq!(events[0]["type"], "Warning");
+        assert_eq!(events[0]["reason"], "InvalidSpec");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_spec_with_malformed_ids_is_deleted_after_its_ttl() {
+    let mut bench = Bench::new();
+    bench.server.create(
+        &CANCELLATIONS,
+        json!({
+            "metadata": {"name": "odd", "namespace": NAMESPACE},
+            "spec": {
+                "workspaceId": "../..", "itemId": "x", "jobInstanceId": "y",
+                "ttlSecondsAfterFinished": 600,
+            },
+        }),
+    );
+    bench.start();
+    bench.ended("odd", minutes(1)).await;
+    pass(minutes(9)).await;
+    assert!(bench.has_ended("odd"));
+    pass(minutes(2)).await;
+    assert_eq!(bench.server.get(&CANCELLATIONS, "odd"), None);
 }
