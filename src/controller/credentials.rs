@@ -314,12 +314,14 @@ impl Credentials {
 
 /// How long a problem is taken for granted: as long as Entra asked for, at least some seconds.
 fn lasts(problem: &Observation) -> Duration {
-    match problem {
-        Observation::Inconclusive {
-            retry_after: Some(asked),
-            ..
-        } => PROBLEM_LASTS.max(*asked).min(LONGEST_PAUSE),
-        _ => PROBLEM_LASTS,
+    if let Observation::Inconclusive {
+        retry_after: Some(asked),
+        ..
+    } = problem
+    {
+        PROBLEM_LASTS.max(*asked).min(LONGEST_PAUSE)
+    } else {
+        PROBLEM_LASTS
     }
 }
 

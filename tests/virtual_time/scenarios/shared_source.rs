@@ -33,12 +33,17 @@ async fn refused_once(meanwhile: impl FnOnce(&Bench)) -> (Bench, JobRef) {
             .answer(unauthorized()),
     );
     bench.start();
-    post.wait_for_arrivals(1, minutes(1)).await.unwrap();
+    post.wait_for_arrivals(1, minutes(1))
+        .await
+        .expect("it arrives");
     let token = bench
         .fabric
         .script(Rule::on(Route::Token).hold(HoldPoint::BeforeProcessing));
     post.release();
-    token.wait_for_arrivals(1, minutes(1)).await.unwrap();
+    token
+        .wait_for_arrivals(1, minutes(1))
+        .await
+        .expect("it arrives");
     meanwhile(&bench);
     pass(seconds(1)).await;
     token.release();
