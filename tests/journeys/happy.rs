@@ -19,6 +19,12 @@ async fn a_cancellation_ends_in_cancelled_within_its_budget(plane: &ControlPlane
     scene.cancel("job", json!({})).await;
     let ended = scene.wait_for_end("job", "JobCancelled").await;
 
+    let log = scene.log();
+    let told = log.lines().any(|line| {
+        line.contains(r#""message":"Fabric accepted the cancel request""#)
+            && line.contains(r#""name":"job""#)
+    });
+    assert!(told, "{log}");
     assert_eq!(condition(&ended, "Ready")["status"], "True", "{ended:#}");
     assert_eq!(reason(&ended, "Accepted"), "CancelAccepted");
     assert_eq!(condition(&ended, "Cancelled")["status"], "True");

@@ -9,13 +9,18 @@ use fabric_simulator::{Access, HoldPoint, Route, Rule};
 use serde_json::{Value, json};
 
 use crate::knobs::gone;
-use crate::{operator_of, setup};
+use crate::{CRD, operator_of, setup};
 
 pub fn journeys(suite: Suite) -> Suite {
-    suite.test(
-        "the_cluster_role_is_what_the_operator_does_and_no_more",
-        the_cluster_role_is_what_the_operator_does_and_no_more,
-    )
+    suite
+        .test(
+            "the_cluster_role_is_what_the_operator_does_and_no_more",
+            the_cluster_role_is_what_the_operator_does_and_no_more,
+        )
+        .test(
+            "without_rights_the_operator_is_not_ready_and_names_the_cluster_role",
+            without_rights_the_operator_is_not_ready_and_names_the_cluster_role,
+        )
 }
 
 /// Group, resource with subresource, verb.
@@ -56,6 +61,27 @@ async fn the_cluster_role_is_what_the_operator_does_and_no_more(plane: &ControlP
     assert!(
         !refused.is_empty(),
         "the Secret of another name was refused"
+    );
+}
+
+/// On a control plane of its own: the journey above says that no operator is refused anything.
+async fn without_rights_the_operator_is_not_ready_and_names_the_cluster_role(_: &ControlPlane) {
+    let plane = ControlPlane::start().await.expect("a control plane");
+    plane.install_crd(CRD).await.expect("the CRD");
+    let mut scene = Scene::prepare(&plane, setup().without_rights()).await;
+    scene.launch_operator();
+    scene
+        .operator()
+        .wait_for_log("that it is refused", |log| log.contains("the watch failed"))
+        .await;
+    let (code, body) = scene
+        .operator()
+        .get("--health-probe-bind-address", "/readyz")
+        .await;
+    assert_eq!(code, 503, "{body}");
+    assert!(
+        body.contains("ClusterRole fabric-job-operator") && body.contains("forbidden"),
+        "{body}"
     );
 }
 

@@ -28,6 +28,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Whether the namespace has its Secret `fabric-credentials`.
     pub secret: bool,
+    /// Whether the operator gets its rights.
+    pub rights: bool,
     /// Flags of the operator beside those that the scene needs.
     pub arguments: Vec<String>,
     /// Environment variables of the operator.
@@ -47,6 +49,7 @@ impl Setup {
                 ..Settings::default()
             },
             secret: true,
+            rights: true,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -63,6 +66,13 @@ impl Setup {
     #[must_use]
     pub fn without_secret(mut self) -> Self {
         self.secret = false;
+        self
+    }
+
+    /// The same, with a ServiceAccount that may do nothing.
+    #[must_use]
+    pub fn without_rights(mut self) -> Self {
+        self.rights = false;
         self
     }
 
@@ -132,16 +142,18 @@ impl Scene {
             .kubeconfig_service_account(&namespace, "fabric-job-operator")
             .await
             .expect("the operator's ServiceAccount can be made");
-        plane
-            .apply(&json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "RoleBinding",
-                "metadata": { "name": "fabric-job-operator", "namespace": namespace },
-                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fabric-job-operator" },
-                "subjects": [{ "kind": "ServiceAccount", "name": "fabric-job-operator", "namespace": namespace }],
-            }).to_string())
-            .await
-            .expect("the operator's rights can be given");
+        if setup.rights {
+            plane
+                .apply(&json!({
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": "RoleBinding",
+                    "metadata": { "name": "fabric-job-operator", "namespace": namespace },
+                    "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fabric-job-operator" },
+                    "subjects": [{ "kind": "ServiceAccount", "name": "fabric-job-operator", "namespace": namespace }],
+                }).to_string())
+                .await
+                .expect("the operator's rights can be given");
+        }
         let mut arguments: Vec<String> = [
             "--namespace",
             &namespace,
