@@ -175,13 +175,13 @@ pub async fn run(
 
 /// Until the first list has succeeded, what hinders it is what `/readyz` says.
 fn watch_failed(error: &dyn std::error::Error, readiness: &Readiness) {
-    tracing::warn!(%error, "the watch failed; it is tried again");
     if readiness.reason().is_some() {
         readiness.not_ready(format!(
             "the FabricJobCancellations cannot be read: {error}; if that is forbidden, bind the \
              ClusterRole fabric-job-operator to this operator's ServiceAccount"
         ));
     }
+    tracing::warn!(%error, "the watch failed; it is tried again");
 }
 
 /// Waits until the API server answers and knows the custom resource as this binary does.
