@@ -3,6 +3,8 @@
 //! A source is read when a token is needed and then at most every five minutes while it is in
 //! use, however many resources share it. Nothing is listed or watched.
 
+mod problem;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,15 +14,16 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
 use crate::api::FabricJobCancellation;
-use crate::cancellation::{Identity, Observation, Refusal, ServiceError, Source, later};
+use crate::cancellation::{Identity, Observation, Refusal, Source, later};
 use crate::entra::{AccessToken, Credential, EntraClient, TokenError};
 use crate::fabric::GateKey;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{TokenResult, TokenSource};
+use crate::telemetry::metrics::TokenSource;
 
 use super::clock::Clock;
 use super::kubernetes::within_deadline;
 use super::secret;
+use problem::{observation_of, refused, service_error, token_result};
 
 /// The Secret that serves a namespace whose resources name no credentials.
 pub(super) const DEFAULT_SECRET: &str = "fabric-credentials";
@@ -325,16 +328,6 @@ fn lasts(problem: &Observation) -> Duration {
     }
 }
 
-fn token_result(result: &Result<AccessToken, TokenError>) -> TokenResult {
-    match result {
-        Ok(_) => TokenResult::Issued,
-        Err(TokenError::Refused { .. }) => TokenResult::Refused,
-        Err(TokenError::Throttled { .. } | TokenError::Unavailable { .. }) => {
-            TokenResult::Unavailable
-        }
-    }
-}
-
 fn source_of(resource: &FabricJobCancellation) -> Result<SourceName, Box<Observation>> {
     let namespace = resource.metadata.namespace.clone().unwrap_or_default();
     let credentials = resource.spec.credentials.as_ref();
@@ -369,68 +362,5 @@ fn acting(credential: &Arc<Credential>, token: AccessToken) -> Acting {
         },
         token,
         credential: Arc::clone(credential),
-    }
-}
-
-fn refused(refusal: Refusal, code: &'static str, advice: String) -> Box<Observation> {
-    Box::new(Observation::Refused {
-        refusal,
-        retry_after: None,
-        error: service_error(code, advice.clone()),
-        advice: Some(advice),
-    })
-}
-
-fn service_error(code: &str, message: String) -> ServiceError {
-    ServiceError {
-        code: code.to_owned(),
-        message: message.chars().take(256).collect(),
-        http_status: None,
-        request_id: None,
-    }
-}
-
-fn observation_of(error: TokenError) -> Observation {
-    match error {
-        TokenError::Refused {
-            code,
-            message,
-            advice,
-            http_status,
-            correlation_id,
-        } => Observation::Refused {
-            refusal: Refusal::AuthenticationFailed,
-            retry_after: None,
-            error: ServiceError {
-                code,
-                message,
-                http_status,
-                request_id: correlation_id,
-            },
-            advice: Some(advice),
-        },
-        TokenError::Throttled {
-            code,
-            message,
-            retry_after,
-            http_status,
-            correlation_id,
-        }
-        | TokenError::Unavailable {
-            code,
-            message,
-            retry_after,
-            http_status,
-            correlation_id,
-        } => Observation::Inconclusive {
-            from: Source::Entra,
-            retry_after,
-            error: ServiceError {
-                code,
-                message,
-                http_status,
-                request_id: correlation_id,
-            },
-        },
     }
 }
