@@ -27,12 +27,11 @@ struct Failing {
 }
 
 /// One resource as this process last saw or wrote it.
-#[derive(Clone)]
 pub(super) struct Entry {
     /// The newest edition that the API server showed us.
     pub resource: Arc<FabricJobCancellation>,
-    /// What the core made of it; `None` while our own work fails before that.
-    pub core: Option<Cancellation>,
+    /// What the core made of it.
+    pub core: Cancellation,
     /// Since this moment the cache is known to lag behind: a live read is due.
     pub read_live_at: Option<Timestamp>,
 }
@@ -147,11 +146,14 @@ pub(super) fn newer(cached: &FabricJobCancellation, ours: &FabricJobCancellation
 
 #[cfg(test)]
 mod tests {
+    use super::super::status;
     use super::*;
     use crate::api::FabricJobCancellationSpec;
+    use crate::cancellation::Facts;
 
     fn edition(version: &str) -> FabricJobCancellation {
-        let spec = FabricJobCancellationSpec::new("w", "i", "j");
+        let id = Uuid::nil().to_string();
+        let spec = FabricJobCancellationSpec::new(&id, &id, &id);
         let mut resource = FabricJobCancellation::new("x", spec);
         resource.metadata.uid = Some("uid".into());
         resource.metadata.resource_version = Some(version.into());
@@ -212,9 +214,10 @@ mod tests {
         for n in 0..200 {
             let mut resource = edition("1");
             resource.metadata.uid = Some(format!("uid-{n}"));
+            let wish = status::wish_or_end(&resource).expect("its ids are valid");
             known.keep(Entry {
+                core: Cancellation::new(wish, Facts::default(), Timestamp::UNIX_EPOCH),
                 resource: Arc::new(resource),
-                core: None,
                 read_live_at: None,
             });
         }

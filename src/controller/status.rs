@@ -23,7 +23,7 @@ pub(super) struct InvalidSpec(pub String);
 
 /// Reads the wish. What the schema promises is checked again: an object may have been stored
 /// under an older schema.
-pub(super) fn wish(resource: &FabricJobCancellation) -> Result<Wish, InvalidSpec> {
+fn wish(resource: &FabricJobCancellation) -> Result<Wish, InvalidSpec> {
     let spec = &resource.spec;
     let id = |field: &str, raw: &str| {
         Uuid::parse_str(raw)

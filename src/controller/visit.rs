@@ -57,19 +57,12 @@ pub(super) async fn visit(
     let Some(uid) = cached.uid() else {
         return Ok(None);
     };
-    let entry = ctx.known.take(&uid);
-    let core = entry.as_ref().and_then(|entry| entry.core.clone());
-    let read_live_at = entry.as_ref().and_then(|entry| entry.read_live_at);
-    let ours = entry.map(|entry| entry.resource);
-    let newest = match newest(ctx, &cached, ours.clone(), read_live_at).await {
+    let known = ctx.known.take(&uid);
+    let newest = match newest(ctx, &cached, known.as_ref()).await {
         Ok(Some(newest)) => newest,
         Ok(None) => return Ok(None),
         Err(error) => {
-            ctx.known.keep(Entry {
-                resource: ours.unwrap_or(cached),
-                core,
-                read_live_at,
-            });
+            known.into_iter().for_each(|entry| ctx.known.keep(entry));
             return Err(error);
         }
     };
@@ -79,8 +72,8 @@ pub(super) async fn visit(
         Err(problem) => return invalid(ctx, &newest, &problem.to_string()).await,
     };
     let facts = status::facts(&newest);
-    let core = match core {
-        Some(core) => core.refresh(wish, facts, now),
+    let core = match known {
+        Some(known) => known.core.refresh(wish, facts, now),
         None => Cancellation::new(wish, facts, now),
     };
     let mut visit = Visit {
@@ -102,7 +95,7 @@ pub(super) async fn visit(
     if !(over && caught_up && result.is_ok()) {
         ctx.known.keep(Entry {
             resource: visit.resource,
-            core: Some(visit.core),
+            core: visit.core,
             read_live_at: visit.read_live_at,
         });
     }
@@ -111,14 +104,12 @@ pub(super) async fn visit(
 
 /// Stores what earlier visits learned of requests and failed to store, after the last visit.
 pub(super) async fn finish(ctx: &Context) {
-    let left = ctx.known.drain().into_iter().filter_map(|entry| {
-        Some(Visit {
-            ctx,
-            resource: entry.resource,
-            core: entry.core?,
-            gone: false,
-            read_live_at: None,
-        })
+    let left = ctx.known.drain().into_iter().map(|entry| Visit {
+        ctx,
+        resource: entry.resource,
+        core: entry.core,
+        gone: false,
+        read_live_at: None,
     });
     let finishing = left.map(|mut visit| async move { visit.finish().await });
     futures::future::join_all(finishing).await;
@@ -129,19 +120,19 @@ pub(super) async fn finish(ctx: &Context) {
 async fn newest(
     ctx: &Context,
     cached: &Arc<FabricJobCancellation>,
-    ours: Option<Arc<FabricJobCancellation>>,
-    read_live_at: Option<Timestamp>,
+    known: Option<&Entry>,
 ) -> Result<Option<Arc<FabricJobCancellation>>, VisitError> {
-    let Some(ours) = ours else {
+    let Some(known) = known else {
         return Ok(Some(Arc::clone(cached)));
     };
-    let newest = match newer(cached, &ours) {
+    let ours = &known.resource;
+    let newest = match newer(cached, ours) {
         Newer::Cached => Arc::clone(cached),
-        Newer::Ours => Arc::clone(&ours),
+        Newer::Ours => Arc::clone(ours),
         Newer::Unclear => return ctx.store.read(cached).await.map_err(VisitError::Read),
     };
     let overtaken = newest.resource_version() == ours.resource_version();
-    if overtaken && read_live_at.is_some_and(|at| ctx.clock.now() >= at) {
+    if overtaken && known.read_live_at.is_some_and(|at| ctx.clock.now() >= at) {
         return ctx.store.read(&newest).await.map_err(VisitError::Read);
     }
     Ok(Some(newest))
