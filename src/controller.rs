@@ -10,6 +10,7 @@
 mod clock;
 mod credentials;
 mod events;
+mod guard;
 mod known;
 mod kubernetes;
 mod schema;
@@ -19,7 +20,6 @@ mod store;
 mod visit;
 
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ pub use clock::{Alignment, Clock};
 
 use credentials::Credentials;
 use events::Events;
+use guard::{Fate, LONGEST_VISIT, guard};
 use known::Known;
 use kubernetes::CallError;
 use store::Store;
@@ -290,17 +291,24 @@ async fn reconcile(
         .err()
         .map(|invalid| invalid.error.clone());
     let work = work(Arc::clone(&ctx), Arc::clone(&resource), problem).boxed();
-    let failure = match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(Ok(at)) => {
+    let failure = match guard(work, LONGEST_VISIT, &ctx.shutdown).await {
+        Fate::Done(Ok(at)) => {
             ctx.known.succeeded(&*resource);
             let (action, result) = ctx.action(at);
             ctx.metrics.reconciled(result);
             return Ok(action);
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => {
+        Fate::Done(Err(error)) => error.to_string(),
+        Fate::Panicked => {
             ctx.metrics.reconcile_panicked();
             "panicked; this is a bug, please report it with the lines above".to_owned()
+        }
+        Fate::Stuck => {
+            ctx.metrics.reconcile_timed_out();
+            format!(
+                "did not end within {} s; this is a bug, please report it with the lines above",
+                LONGEST_VISIT.as_secs()
+            )
         }
     };
     tracing::warn!(

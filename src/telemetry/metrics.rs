@@ -191,6 +191,7 @@ pub struct Metrics {
     status_writes: Family<Write, Counter>,
     reconciles: Family<Reconcile, Counter>,
     panics: Family<Controller, Counter>,
+    timeouts: Family<Controller, Counter>,
     workers: Family<Controller, Gauge>,
 }
 
@@ -209,6 +210,7 @@ impl Metrics {
             status_writes: Family::default(),
             reconciles: Family::default(),
             panics: Family::default(),
+            timeouts: Family::default(),
             workers: Family::default(),
         };
         metrics.register();
@@ -261,6 +263,11 @@ impl Metrics {
             self.panics.clone(),
         );
         registry.register(
+            "controller_runtime_reconcile_timeouts",
+            "Reconciles that never ended and were given up: each one is a bug in the operator",
+            self.timeouts.clone(),
+        );
+        registry.register(
             "controller_runtime_active_workers",
             "Reconciles that are running now",
             self.workers.clone(),
@@ -297,6 +304,7 @@ impl Metrics {
             drop(self.reconciles.get_or_create(&Reconcile::ended(result)));
         }
         drop(self.panics.get_or_create(&Controller::OURS));
+        drop(self.timeouts.get_or_create(&Controller::OURS));
         drop(self.workers.get_or_create(&Controller::OURS));
     }
 
@@ -345,6 +353,12 @@ impl Metrics {
     /// A reconcile panicked. Count it with [`ReconcileResult::Error`] too.
     pub fn reconcile_panicked(&self) {
         self.panics.get_or_create(&Controller::OURS).inc();
+    }
+
+    /// A reconcile was given up because it did not end. Count it with
+    /// [`ReconcileResult::Error`] too.
+    pub fn reconcile_timed_out(&self) {
+        self.timeouts.get_or_create(&Controller::OURS).inc();
     }
 
     /// Everything as OpenMetrics text, to be sent as [`CONTENT_TYPE`].
@@ -406,6 +420,7 @@ mod tests {
         metrics.status_written(WriteResult::Conflict);
         metrics.reconciled(ReconcileResult::RequeueAfter);
         metrics.reconcile_panicked();
+        metrics.reconcile_timed_out();
 
         for sample in [
             r#"fabric_api_requests_total{operation="cancel",outcome="accepted"} 1"#,
@@ -417,6 +432,7 @@ mod tests {
             r#"fabric_status_writes_total{result="conflict"} 1"#,
             r#"controller_runtime_reconcile_total{controller="fabricjobcancellation",result="requeue_after"} 1"#,
             r#"controller_runtime_reconcile_panics_total{controller="fabricjobcancellation"} 1"#,
+            r#"controller_runtime_reconcile_timeouts_total{controller="fabricjobcancellation"} 1"#,
         ] {
             has(&metrics, sample);
         }
@@ -432,6 +448,7 @@ mod tests {
             r#"fabric_status_writes_total{result="stored"} 0"#,
             r#"controller_runtime_reconcile_total{controller="fabricjobcancellation",result="error"} 0"#,
             r#"controller_runtime_reconcile_panics_total{controller="fabricjobcancellation"} 0"#,
+            r#"controller_runtime_reconcile_timeouts_total{controller="fabricjobcancellation"} 0"#,
             r#"controller_runtime_active_workers{controller="fabricjobcancellation"} 0"#,
         ] {
             has(&metrics, sample);
