@@ -63,7 +63,7 @@ impl Cancellation {
     #[must_use]
     pub fn new(wish: Wish, stored: Facts, now: Timestamp) -> Self {
         let memory = Memory::of(&stored, now);
-        let current = stored.clone();
+        let current = stored.clone().not_ahead_of(now);
         Self {
             wish,
             stored,
@@ -97,14 +97,15 @@ impl Cancellation {
             self.memory.not_before = before.not_before;
             self.memory.already_completed |= before.already_completed;
             self.memory.answer_lost |= before.answer_lost;
-            let unstored = std::mem::replace(&mut self.current, stored.clone());
+            let current = stored.clone().not_ahead_of(now);
+            let unstored = std::mem::replace(&mut self.current, current);
             if unstored.accepted_time.is_some() && stored.accepted_time.is_none() {
                 self.current.accepted_time = unstored.accepted_time;
                 self.current.location = unstored.location;
                 self.current.request_id = unstored.request_id;
             }
         } else if self.current.accepted_time.is_none() && stored.accepted_time.is_some() {
-            self.current = stored.clone();
+            self.current = stored.clone().not_ahead_of(now);
         }
         self.stored = stored;
         if self.memory.attempt == Attempt::InFlight {
@@ -323,7 +324,8 @@ impl Memory {
         let already_completed = !accepted
             && conditions.is_some_and(|c| c.cancelled.reason == Reason::WaitingForCancellation);
         let answer_lost = conditions.is_some_and(|c| c.accepted.reason == Reason::AnswerLost);
-        let began = stored.last_error.as_ref().map_or(now, |last| last.time);
+        let last_error = stored.last_error.as_ref();
+        let began = last_error.map_or(now, |last| last.time.min(now));
         let attempt = if stored.attempts == 0 || accepted || already_completed {
             Attempt::Idle
         } else {

@@ -9,6 +9,7 @@ mod messages;
 mod over;
 mod protocol;
 mod repeats;
+mod stored;
 mod suspension;
 mod troubles;
 mod verdicts;
