@@ -223,7 +223,9 @@ fn conditions_of(status: &FabricJobCancellationStatus) -> Option<Conditions> {
                 "False" => Value::False,
                 _ => Value::Unknown,
             },
-            reason: Reason::parse(&condition.reason)?,
+            // A reason that only another version of the operator knows says nothing here, but
+            // must not take away what the other conditions prove.
+            reason: Reason::parse(&condition.reason).unwrap_or(Reason::Pending),
             message: condition.message.clone(),
         })
     };
@@ -285,4 +287,35 @@ fn time(value: &Option<Time>) -> Option<Timestamp> {
 
 fn text(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_of_another_version_does_not_hide_what_the_other_conditions_prove() {
+        let condition = |type_: &str, status: &str, reason: &str| {
+            json!({ "type": type_, "status": status, "reason": reason, "message": "Said.",
+                "lastTransitionTime": "2026-01-01T00:00:00Z" })
+        };
+        let resource: FabricJobCancellation = serde_json::from_value(json!({
+            "apiVersion": "fabricjobs.dev/v1alpha1",
+            "kind": "FabricJobCancellation",
+            "metadata": { "name": "a" },
+            "spec": { "workspaceId": "", "itemId": "", "jobInstanceId": "" },
+            "status": { "conditions": [
+                condition("Ready", "Unknown", "ReasonOfTheNextVersion"),
+                condition("Accepted", "False", "NotNeeded"),
+                condition("Cancelled", "Unknown", "WaitingForCancellation"),
+            ]},
+        }))
+        .expect("a resource");
+        let conditions = facts(&resource).conditions.expect("they can be read");
+        assert_eq!(conditions.ready.reason, Reason::Pending);
+        assert_eq!(conditions.accepted.reason, Reason::NotNeeded);
+        assert_eq!(conditions.cancelled.reason, Reason::WaitingForCancellation);
+    }
 }
