@@ -13,6 +13,7 @@ mod events;
 mod guard;
 mod known;
 mod kubernetes;
+mod reach;
 mod schema;
 mod secret;
 mod status;
@@ -45,6 +46,7 @@ use events::Events;
 use guard::{Fate, LONGEST_VISIT, guard};
 use known::Known;
 use kubernetes::CallError;
+use reach::Reach;
 use store::Store;
 use visit::VisitError;
 
@@ -95,6 +97,7 @@ struct Context {
     store: Store,
     events: Events,
     known: Known,
+    reach: Reach,
     clock: Clock,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
@@ -130,9 +133,17 @@ pub async fn run(
         .with_config(ControllerConfig::default().concurrency(settings.concurrency))
         .graceful_shutdown_on(shutdown.clone().cancelled_owned());
     let cache = controller.store();
+    let reach = Reach::default();
     let context = Arc::new(Context {
-        credentials: Credentials::new(client.clone(), entra, clock.clone(), metrics.clone()),
-        store: Store::new(client.clone(), metrics.clone()),
+        credentials: Credentials::new(
+            client.clone(),
+            reach.clone(),
+            entra,
+            clock.clone(),
+            metrics.clone(),
+        ),
+        store: Store::new(client.clone(), reach.clone(), metrics.clone()),
+        reach,
         events: Events::new(client.clone()),
         client,
         fabric,
@@ -261,6 +272,12 @@ async fn work(
     }
 }
 
+/// The same number for the same object, another for another.
+fn seed_of(resource: &FabricJobCancellation) -> u64 {
+    let uid = resource.uid().unwrap_or_default();
+    uuid::Uuid::parse_str(&uid).map_or(0, |uid| uid.as_u64_pair().1)
+}
+
 /// One visit, with whatever goes wrong kept to this one object.
 async fn reconcile(
     watched: Arc<Watched>,
@@ -280,7 +297,9 @@ async fn reconcile(
             Arc::new(shown)
         }
     };
-    if let Some(at) = ctx.known.left_alone(&*resource, ctx.clock.now()) {
+    let now = ctx.clock.now();
+    let held = || ctx.reach.held(seed_of(&resource), now);
+    if let Some(at) = ctx.known.left_alone(&*resource, now).or_else(held) {
         let (action, result) = ctx.action(Some(at));
         ctx.metrics.reconciled(result);
         return Ok(action);

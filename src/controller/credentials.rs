@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::TokenSource;
 
 use super::clock::Clock;
-use super::kubernetes::within_deadline;
+use super::reach::Reach;
 use super::secret;
 use problem::{observation_of, refused, service_error, token_result};
 
@@ -66,6 +66,7 @@ impl Acting {
 
 pub(super) struct Credentials {
     client: Client,
+    reach: Reach,
     entra: EntraClient,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -111,12 +112,14 @@ impl Known {
 impl Credentials {
     pub(super) fn new(
         client: Client,
+        reach: Reach,
         entra: EntraClient,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             client,
+            reach,
             entra,
             clock,
             metrics,
@@ -260,7 +263,7 @@ impl Credentials {
     async fn read(&self, source: &SourceName) -> Result<Credential, Box<Observation>> {
         let SourceName { namespace, secret } = source;
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        match within_deadline(api.get(secret)).await {
+        match self.reach.call(api.get(secret)).await {
             Ok(found) => secret::credential(&found).map_err(|problem| {
                 refused(
                     Refusal::CredentialsInvalid,

@@ -46,6 +46,12 @@ impl CallError {
         self.http_status() == Some(403)
     }
 
+    /// Nothing that works answered: whoever asks for something else will fare the same.
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.http_status()
+            .is_none_or(|status| status == 429 || status >= 500)
+    }
+
     /// A stable name.
     pub(super) fn code(&self) -> &'static str {
         match self {

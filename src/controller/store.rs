@@ -13,7 +13,8 @@ use crate::cancellation::{Facts, invalid_spec, whole_second};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::WriteResult;
 
-use super::kubernetes::{CallError, within_deadline};
+use super::kubernetes::CallError;
+use super::reach::Reach;
 use super::status;
 
 /// The field manager of everything that the operator writes.
@@ -32,12 +33,17 @@ pub(super) enum Written {
 /// Where the resources are kept.
 pub(super) struct Store {
     client: Client,
+    reach: Reach,
     metrics: Arc<Metrics>,
 }
 
 impl Store {
-    pub(super) fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+    pub(super) fn new(client: Client, reach: Reach, metrics: Arc<Metrics>) -> Self {
+        Self {
+            client,
+            reach,
+            metrics,
+        }
     }
 
     /// Writes the status on top of exactly this edition of the resource.
@@ -63,11 +69,15 @@ impl Store {
             let old = serde_json::to_value(&resource.status).unwrap_or_default();
             let body = replacement(version, &old, document);
             let patch = Patch::Merge(&body);
-            within_deadline(api.patch_status(&name, &replacing(), &patch)).await
+            self.reach
+                .call(api.patch_status(&name, &replacing(), &patch))
+                .await
         } else {
             let body = patch(&name, version, document);
             let params = PatchParams::apply(MANAGER).force();
-            within_deadline(api.patch_status(&name, &params, &Patch::Apply(&body))).await
+            self.reach
+                .call(api.patch_status(&name, &params, &Patch::Apply(&body)))
+                .await
         };
         self.sort(result.map(Arc::new))
     }
@@ -92,7 +102,7 @@ impl Store {
         resource: &FabricJobCancellation,
     ) -> Result<Option<Arc<FabricJobCancellation>>, CallError> {
         let api = self.api(resource);
-        match within_deadline(api.get_opt(&resource.name_any())).await? {
+        match self.reach.call(api.get_opt(&resource.name_any())).await? {
             Some(found) if found.uid() == resource.uid() => Ok(Some(Arc::new(found))),
             _ => Ok(None),
         }
@@ -105,7 +115,11 @@ impl Store {
             resource_version: resource.resource_version(),
         });
         let api = self.api(resource);
-        match within_deadline(api.delete(&resource.name_any(), &params)).await {
+        match self
+            .reach
+            .call(api.delete(&resource.name_any(), &params))
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(false),
             Err(error) => Err(error),
@@ -129,7 +143,7 @@ impl Store {
             &FabricJobCancellation::kind(&()),
         ));
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
-        let Some(live) = within_deadline(api.get_opt(name)).await? else {
+        let Some(live) = self.reach.call(api.get_opt(name)).await? else {
             return Ok(None);
         };
         let old = live.data.get("status").cloned().unwrap_or_default();
@@ -154,7 +168,10 @@ impl Store {
         // type than the schema says.
         let body = replacement(live.resource_version(), &old, &document);
         let patch = Patch::Merge(&body);
-        let result = within_deadline(api.patch_status(name, &replacing(), &patch)).await;
+        let result = self
+            .reach
+            .call(api.patch_status(name, &replacing(), &patch))
+            .await;
         let written = self.sort(result.map(|_| Arc::new(shown)))?;
         let newly = matches!(written, Written::Stored(_)) && !ended;
         Ok(newly.then_some(facts))

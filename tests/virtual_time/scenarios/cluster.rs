@@ -144,3 +144,48 @@ async fn a_kill_between_post_and_record_is_looked_at_first_and_not_sent_twice() 
     assert_eq!(bench.cancels(job), [0]);
     assert!(bench.looks(job)[0] >= 25, "{:?}", bench.looks(job));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_down_is_asked_once_a_second_at_most_and_nothing_is_lost() {
+    let mut bench = Bench::new();
+    let jobs: Vec<_> = (0..150).map(|number| bench.job(number)).collect();
+    for (number, job) in jobs.iter().enumerate() {
+        bench.cancel(&format!("c{number}"), *job, json!({}));
+    }
+    bench.start();
+    bench
+        .wait(minutes(5), "all are accepted", || {
+            (0..150).all(|number| {
+                bench.condition(&format!("c{number}"), "Accepted") == "True CancelAccepted"
+            })
+        })
+        .await;
+    for (verb, resource) in [
+        (Verb::Patch, "fabricjobcancellations/status"),
+        (Verb::Get, "fabricjobcancellations"),
+        (Verb::List, "fabricjobcancellations"),
+        (Verb::Watch, "fabricjobcancellations"),
+        (Verb::Get, "secrets"),
+        (Verb::Create, "events"),
+        (Verb::Patch, "events"),
+    ] {
+        let down = Rule::on(verb, resource, Fault::LoseRequest);
+        bench.server.inject(down.always());
+    }
+    bench.server.close_watches();
+    // Those that were on their way when it went down each notice by themselves.
+    pass(seconds(30)).await;
+    let before = bench.server.ledger().len();
+    let outage = minutes(10);
+    pass(outage).await;
+    let asked = bench.server.ledger().len() - before;
+    assert!(
+        asked <= usize::try_from(outage.as_secs()).unwrap(),
+        "asked {asked} times in {outage:?}"
+    );
+    bench.server.heal();
+    for number in 0..150 {
+        bench.ended(&format!("c{number}"), minutes(2)).await;
+    }
+    assert!(jobs.iter().all(|job| bench.cancels(*job).len() == 1));
+}
