@@ -49,6 +49,7 @@ struct Running {
     task: JoinHandle<Result<(), controller::RunError>>,
     shutdown: CancellationToken,
     readiness: Readiness,
+    metrics: Arc<Metrics>,
 }
 
 /// Without an operator: [`Bench::start`] starts it.
@@ -111,12 +112,13 @@ impl Bench {
         let authority = Authority::new(origin("https://login.microsoftonline.com"));
         let scope = "https://api.fabric.microsoft.com/.default".to_owned();
         let readiness = Readiness::not_yet("starting");
+        let metrics = Arc::new(Metrics::new());
         let services = Services {
             client: self.server.client(OPERATOR),
             fabric: FabricClient::new(self.transport(), endpoint),
             entra: EntraClient::new(self.transport(), authority, scope),
             clock: Clock::starting_at(self.calendar.now() + ahead),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::clone(&metrics),
             readiness: readiness.clone(),
         };
         let settings = Settings {
@@ -129,6 +131,7 @@ impl Bench {
             task,
             shutdown,
             readiness,
+            metrics,
         });
     }
 
@@ -169,6 +172,12 @@ impl Bench {
             .expect("the operator runs")
             .readiness
             .reason()
+    }
+
+    /// What the running operator's `/metrics` says.
+    pub fn metrics(&self) -> String {
+        let running = self.running.as_ref().expect("the operator runs");
+        running.metrics.to_open_metrics()
     }
 
     fn transport(&self) -> Transport {

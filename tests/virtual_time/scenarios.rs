@@ -4,6 +4,7 @@ mod budget;
 mod cluster;
 mod deadline;
 mod faults;
+mod forged;
 mod isolation;
 mod shared_source;
 mod shutdown;
