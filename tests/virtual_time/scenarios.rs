@@ -6,6 +6,7 @@ mod deadline;
 mod faults;
 mod forged;
 mod isolation;
+mod restored;
 mod shared_source;
 mod shutdown;
 mod throttling;
