@@ -16,6 +16,7 @@ pub fn journeys(suite: Suite) -> Suite {
         told_to_end_while_the_api_server_is_gone_it_records_once_it_is_back,
         told_to_end_after_the_record_failed_it_records_once_the_api_server_is_back,
         a_store_that_hangs_between_post_and_record_loses_no_acceptance,
+        a_full_store_sends_nothing_without_its_intent,
         an_api_server_that_hangs_while_waiting_costs_nothing,
     ]
 }
@@ -163,6 +164,33 @@ async fn a_store_that_hangs_between_post_and_record_loses_no_acceptance(plane: &
     assert_eq!(ended["status"]["attempts"], 1);
     assert_eq!(scene.cancels().len(), 1);
     assert_not_before(&scene.looks()[0], &scene.cancels()[0], 30);
+    no_hot_loop(&mut scene).await;
+    scene.assert_nothing_leaked().await;
+}
+
+async fn a_full_store_sends_nothing_without_its_intent(plane: &ControlPlane) {
+    install_crd(plane).await;
+    let mut scene = Scene::start(plane, patient(30)).await;
+    let held = scene
+        .fabric
+        .script(Rule::on(Route::Token).hold(HoldPoint::BeforeProcessing));
+    scene.cancel("job", json!({})).await;
+    held.wait_for_arrivals(1, PATIENCE)
+        .await
+        .expect("a token request");
+    plane.fill_etcd().await.expect("it can be filled");
+    held.release();
+    scene
+        .operator()
+        .wait_for_log("that the intent was not stored", |log| {
+            log.matches("failed to write the status").count() >= 2
+        })
+        .await;
+    assert_eq!(scene.cancels().len(), 0, "nothing is sent without intent");
+    plane.empty_etcd().await.expect("it can be emptied");
+
+    scene.wait_for_end("job", "JobCancelled").await;
+    assert_eq!(scene.cancels().len(), 1);
     no_hot_loop(&mut scene).await;
     scene.assert_nothing_leaked().await;
 }

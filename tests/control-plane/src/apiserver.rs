@@ -122,7 +122,12 @@ pub(crate) fn arguments(
 }
 
 fn etcd_url(folder: &Path) -> String {
-    format!("unix://{}", folder.join("etcd.sock").display())
+    format!("unix://{}", etcd_socket(folder).display())
+}
+
+/// Where etcd listens.
+pub(crate) fn etcd_socket(folder: &Path) -> PathBuf {
+    folder.join("etcd.sock")
 }
 
 /// The issuer in ServiceAccount tokens, as in a cluster that does not publish its own.

@@ -16,6 +16,7 @@
 //! Test binaries share one control plane per run through [`Suite`]. What this is not (a cluster:
 //! no controllers, no scheduler, no nodes) is listed in this crate's README.
 
+mod alarm;
 mod apiserver;
 mod audit;
 mod certificates;

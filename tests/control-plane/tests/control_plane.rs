@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use control_plane::{ControlPlane, Stage, Suite};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 
 fn main() -> ExitCode {
     if std::env::var_os(VICTIM).is_some() {
@@ -65,6 +65,10 @@ fn main() -> ExitCode {
         .test(
             "a_paused_etcd_stops_writes_until_it_is_resumed",
             a_paused_etcd_stops_writes_until_it_is_resumed,
+        )
+        .test(
+            "a_full_etcd_refuses_writes_and_answers_reads",
+            a_full_etcd_refuses_writes_and_answers_reads,
         )
         .test(
             "a_server_that_is_not_running_cannot_be_paused",
@@ -372,6 +376,21 @@ async fn a_paused_apiserver_answers_nothing_until_it_is_resumed(plane: &ControlP
         .expect("the log of a paused server can be read");
     plane.resume_apiserver().await.unwrap();
     namespaces.get("default").await.unwrap();
+}
+
+async fn a_full_etcd_refuses_writes_and_answers_reads(plane: &ControlPlane) {
+    let namespace = namespace(plane, "etcd-full").await;
+    let maps: Api<ConfigMap> = Api::namespaced(plane.client(), &namespace);
+    plane.fill_etcd().await.unwrap();
+    let refused = maps.create(&PostParams::default(), &config_map("a")).await;
+    let read = maps.list(&ListParams::default()).await;
+    plane.empty_etcd().await.unwrap();
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("space"), "{text}");
+    assert!(read.is_ok());
+    maps.create(&PostParams::default(), &config_map("a"))
+        .await
+        .unwrap();
 }
 
 async fn a_killed_etcd_comes_back_with_its_data(plane: &ControlPlane) {
