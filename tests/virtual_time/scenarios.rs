@@ -2,6 +2,7 @@
 
 mod budget;
 mod cluster;
+mod crowds;
 mod deadline;
 mod faults;
 mod forged;
