@@ -10,6 +10,7 @@ mod history;
 mod invalid;
 mod knobs;
 mod lifecycle;
+mod pressure;
 mod reasons;
 mod recipes;
 mod refusals;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         tokens::journeys,
         answers::journeys,
         clocks::journeys,
+        pressure::journeys,
         recipes::journeys,
         reasons::journeys,
         rights::journeys,
