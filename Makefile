@@ -18,6 +18,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fabric-job-operator
 # cores, and a check takes 4 s instead of 2.
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+MUTANTS_VERSION := 27.1.0
+MUTANTS := $(CACHE)/cargo-mutants-$(MUTANTS_VERSION)/bin/cargo-mutants
 
 .PHONY: help
 help: ## List the targets
@@ -51,6 +53,15 @@ lint: $(DENY) ## Check format, lints, the build without test features, and the d
 $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
+
+# Hours on two cores; ARGS="-f src/cancellation/step.rs" does one file, ARGS="--shard 0/8" an eighth.
+.PHONY: mutants
+mutants: $(MUTANTS) ## Break what decides, line by line, and see the unit tests notice (hours)
+	PATH="$(dir $(MUTANTS)):$$PATH" cargo mutants --output $(TARGET_DIR) $(ARGS)
+
+$(MUTANTS):
+	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-mutants@$(MUTANTS_VERSION) \
+		--root $(CACHE)/cargo-mutants-$(MUTANTS_VERSION)
 
 .PHONY: figures
 figures: ## Print size, memory and latency of a release build (minutes; absolute, not a test)
