@@ -81,12 +81,12 @@ impl Handle {
 
     /// Creates a job instance, with its workspace and item when they do not exist.
     pub fn add_job(&self, spec: JobSpec) -> JobRef {
-        let id = spec.id.unwrap_or_else(Uuid::new_v4);
+        let id = spec.id.unwrap_or_else(|| self.state.ids.next());
         let now = self.clock().now();
         self.state
             .world()
             .fabric
-            .insert(spec, id, Uuid::new_v4(), now)
+            .insert(spec, id, self.state.ids.next(), now)
     }
 
     /// The job instance as it is now; `None` when there is none.
@@ -129,14 +129,14 @@ impl Handle {
 
     /// Creates a workspace, or replaces one but for its items, jobs and grants.
     pub fn add_workspace(&self, spec: WorkspaceSpec) -> Uuid {
-        let id = spec.id.unwrap_or_else(Uuid::new_v4);
+        let id = spec.id.unwrap_or_else(|| self.state.ids.next());
         self.state.world().fabric.put_workspace(id, spec);
         id
     }
 
     /// Creates an item, with its workspace when it does not exist.
     pub fn add_item(&self, workspace_id: Uuid, display_name: &str, item_type: &str) -> Uuid {
-        let id = Uuid::new_v4();
+        let id = self.state.ids.next();
         self.put_item(workspace_id, id, display_name, item_type);
         id
     }

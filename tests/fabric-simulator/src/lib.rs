@@ -15,6 +15,7 @@ mod clock;
 mod entra;
 mod fabric;
 mod handle;
+mod ids;
 mod ledger;
 mod route;
 mod script;

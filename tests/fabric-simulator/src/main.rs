@@ -150,6 +150,7 @@ fn config(arguments: &Arguments) -> Result<Config, Box<dyn std::error::Error>> {
         tls: arguments.tls_dir.is_some(),
         clock: Clock::accelerated(arguments.clock_factor, epoch)?,
         settings,
+        seed: None,
     })
 }
 

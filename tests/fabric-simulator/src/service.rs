@@ -26,6 +26,7 @@ use crate::{
     entra::Entra,
     fabric::Fabric,
     handle::Handle,
+    ids::Ids,
     ledger::{Ledger, Outcome},
     script::Script,
     settings::Settings,
@@ -50,6 +51,7 @@ pub struct ConnectionDropped;
 pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
+    pub(crate) ids: Ids,
     pub(crate) script: Arc<Script>,
     world: Mutex<World>,
     /// `true` once the simulator is gone: nothing is held any longer.
@@ -63,11 +65,12 @@ pub(crate) struct World {
 }
 
 impl State {
-    pub(crate) fn new(clock: Clock, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(clock: Clock, settings: Settings, seed: Option<u64>) -> Arc<Self> {
         let fabric = Fabric::new(settings);
         Arc::new(Self {
             clock,
             ledger: Ledger::new(),
+            ids: Ids::new(seed),
             script: Arc::default(),
             world: Mutex::new(World {
                 fabric,

@@ -21,6 +21,8 @@ pub struct Config {
     pub clock: Clock,
     /// How the service behaves.
     pub settings: Settings,
+    /// Request ids, tokens and ids that nobody gave follow from this; random when `None`.
+    pub seed: Option<u64>,
 }
 
 impl Default for Config {
@@ -30,6 +32,7 @@ impl Default for Config {
             tls: false,
             clock: Clock::real(),
             settings: Settings::default(),
+            seed: None,
         }
     }
 }
@@ -50,7 +53,7 @@ impl Simulator {
     ///
     /// When the address cannot be bound or no certificate can be made.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let state = State::new(config.clock, config.settings);
+        let state = State::new(config.clock, config.settings, config.seed);
         let scheme = if config.tls { "https" } else { "http" };
         let connection = Connection::new(state.clone(), scheme);
         let listening = Listening::start(config.listen, config.tls, connection).await?;
@@ -63,7 +66,7 @@ impl Simulator {
     /// A simulator without a socket, reached by [`Simulator::connection`] or
     /// [`Simulator::router`]; works under tokio's paused time. `listen` and `tls` have no effect.
     pub fn in_memory(config: Config) -> Self {
-        let state = State::new(config.clock, config.settings);
+        let state = State::new(config.clock, config.settings, config.seed);
         Self {
             handle: Handle { state },
             listening: None,

@@ -3,7 +3,7 @@
 use fabric_simulator::Route;
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::{CANCELLATIONS, Change, EVENTS, Verb},
     clock::pass,
     operator::{Bench, hours, minutes, seconds},

@@ -4,7 +4,7 @@ use fabric_simulator::{Answer, CancelEffect, Route, Rule, Settings};
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     clock::pass,
     operator::{Bench, hours, minutes, seconds},
 };

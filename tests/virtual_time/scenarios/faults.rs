@@ -5,7 +5,7 @@ use std::time::Duration;
 use fabric_simulator::{HoldPoint, Route, Rule as Script};
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::{CANCELLATIONS, Fault, Rule, Verb},
     clock::pass,
     operator::{Bench, hours, minutes, seconds},

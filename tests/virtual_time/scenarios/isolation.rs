@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::{CANCELLATIONS, EVENTS, NAMESPACE},
     clock::pass,
     operator::{Bench, hours, minutes, seconds},

@@ -3,7 +3,7 @@
 use fabric_simulator::{Answer, HoldPoint, JobRef, Route, Rule};
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::CANCELLATIONS,
     clock::pass,
     operator::{Bench, hours, minutes, seconds, since_start},

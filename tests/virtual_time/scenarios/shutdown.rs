@@ -3,7 +3,7 @@
 use fabric_simulator::{HoldPoint, Route, Rule as Script};
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::{Fault, Rule, Verb},
     clock::pass,
     operator::{Bench, minutes, seconds},

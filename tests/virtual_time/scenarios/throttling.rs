@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fabric_simulator::{Answer, Route, Rule};
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     clock::pass,
     operator::{Bench, hours, minutes, seconds, since_start},
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fabric_simulator::{CancelEffect, LookRetryAfter, Settings};
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::CANCELLATIONS,
     clock::pass,
     operator::{Bench, hours, minutes, seconds},

@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::{ApiServer, CANCELLATIONS, Fault, NAMESPACE, OPERATOR, Rule, Verb},
     clock::{Calendar, pass},
 };
@@ -240,7 +240,7 @@ async fn a_missing_crd_is_waited_for() {
     pass(Duration::from_secs(120)).await;
     assert_eq!(toy.runs(), []);
     toy.server
-        .install(Some(crate::api_server::Schema::shipped()));
+        .install(Some(virtual_cluster::api_server::Schema::shipped()));
     pass(Duration::from_secs(60)).await;
     assert_eq!(toy.runs().len(), 1);
 }
@@ -279,6 +279,6 @@ async fn what_happens_is_stamped_with_virtual_time() {
     );
     assert_eq!(
         toy.calendar.now() - SignedDuration::from_hours(1),
-        crate::clock::START.parse().unwrap()
+        virtual_cluster::clock::START.parse().unwrap()
     );
 }

@@ -12,7 +12,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::controller::{cancellation, status};
-use crate::{
+use virtual_cluster::{
     api_server::{ApiServer, CANCELLATIONS, Fault, NAMESPACE, OPERATOR, Rule, Schema, Verb},
     clock::{Calendar, pass},
 };
@@ -293,7 +293,10 @@ async fn a_lost_answer_leaves_the_write_done_and_a_hanging_one_undone() {
     assert_eq!(last.object["status"]["attempts"], json!(2));
     assert_eq!(
         last.time,
-        crate::clock::START.parse::<jiff::Timestamp>().unwrap() + SignedDuration::from_secs(3607)
+        virtual_cluster::clock::START
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+            + SignedDuration::from_secs(3607)
     );
 }
 

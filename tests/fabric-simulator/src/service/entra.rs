@@ -4,7 +4,6 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{
     State,
@@ -70,9 +69,9 @@ fn token(request: &TokenRequest, state: &State) -> Processed {
     // Opaque, and long enough that a client which cuts it is caught.
     let token = format!(
         "simulated.{}{}{}",
-        Uuid::new_v4().simple(),
-        Uuid::new_v4().simple(),
-        Uuid::new_v4().simple()
+        state.ids.next().simple(),
+        state.ids.next().simple(),
+        state.ids.next().simple()
     );
     let now = state.clock.now();
     let mut world = state.world();

@@ -47,7 +47,7 @@ pub(super) fn process(received: &Received, state: &State) -> Processed {
             let (workspace, item) = item(received)?;
             check_payload(received)?;
             let job_type = call.job_type.as_deref().unwrap_or_default();
-            fabric.run(&caller, workspace, item, job_type, Uuid::new_v4())
+            fabric.run(&caller, workspace, item, job_type, state.ids.next())
         }
         Route::Workspaces => Ok(fabric.list_workspaces(&identity)),
         Route::Items => fabric.list_items(&caller, uuid("workspaceId", call.workspace_id.as_ref())?),

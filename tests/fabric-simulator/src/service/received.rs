@@ -75,7 +75,7 @@ impl Received {
             body,
             origin,
             call,
-            request_id: Uuid::new_v4(),
+            request_id: state.ids.next(),
             bearer,
             token_request,
             identity,
@@ -226,6 +226,7 @@ impl Received {
         let request = self.token_request.as_ref();
         render::Context {
             request_id: self.request_id,
+            correlation_id: state.ids.next(),
             now: state.clock.now(),
             discovery: self.call.route() == Route::OpenIdConfiguration,
             subject: crate::entra::refusal::Subject {

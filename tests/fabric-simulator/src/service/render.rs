@@ -18,6 +18,8 @@ use crate::{
 /// What an answer says about its request.
 pub(super) struct Context {
     pub(super) request_id: Uuid,
+    /// Entra names two ids.
+    pub(super) correlation_id: Uuid,
     pub(super) now: Timestamp,
     pub(super) discovery: bool,
     pub(super) subject: Subject,
@@ -98,7 +100,7 @@ fn json(answer: &Answer, context: &Context) -> Option<Value> {
             &context.subject,
             context.discovery,
             context.request_id,
-            Uuid::new_v4(),
+            context.correlation_id,
             context.now,
         )),
         AnswerBody::Empty | AnswerBody::Text(_) | AnswerBody::Huge(_) | AnswerBody::Endless => None,

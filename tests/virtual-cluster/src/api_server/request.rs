@@ -7,9 +7,13 @@ use http::Method;
 /// A kind of object that the server keeps.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
+    /// The API group; empty for the core group.
     pub group: &'static str,
+    /// The version in the group.
     pub version: &'static str,
+    /// As paths and RBAC rules name it.
     pub plural: &'static str,
+    /// As objects name it.
     pub kind: &'static str,
     /// `status` is a subresource: main writes ignore it, and status writes ignore the rest.
     pub has_status: bool,
@@ -35,6 +39,7 @@ impl Kind {
     }
 }
 
+/// What the operator works on.
 pub static CANCELLATIONS: Kind = Kind {
     group: "fabricjobs.dev",
     version: "v1alpha1",
@@ -42,7 +47,9 @@ pub static CANCELLATIONS: Kind = Kind {
     kind: "FabricJobCancellation",
     has_status: true,
 };
+/// Where credentials are.
 pub static SECRETS: Kind = core("secrets", "Secret");
+/// What the operator tells people.
 pub static EVENTS: Kind = Kind {
     group: "events.k8s.io",
     version: "v1",
@@ -73,12 +80,19 @@ const fn core(plural: &'static str, kind: &'static str) -> Kind {
 /// What is done, in the words of RBAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    /// Read one object, or a path that is no object's.
     Get,
+    /// Read all objects of a kind.
     List,
+    /// See the changes to come.
     Watch,
+    /// Make a new object.
     Create,
+    /// Replace an object.
     Update,
+    /// Change an object, or apply it.
     Patch,
+    /// Remove an object.
     Delete,
 }
 

@@ -76,6 +76,7 @@ impl Shared {
 
 /// Clients.
 impl ApiServer {
+    /// A server without objects that has the shipped CustomResourceDefinition.
     pub fn new(calendar: Calendar) -> Self {
         let shared = Shared {
             calendar,
@@ -103,6 +104,11 @@ impl ApiServer {
 
 /// What people and other programs do; it stands in no ledger.
 impl ApiServer {
+    /// Creates an object in [`NAMESPACE`], and gives it as it is stored.
+    ///
+    /// # Panics
+    ///
+    /// When it exists.
     pub fn create(&self, kind: &'static Kind, object: Value) -> Value {
         let name = object["metadata"]["name"]
             .as_str()
@@ -123,6 +129,11 @@ impl ApiServer {
         self.write(&CANCELLATIONS, name, Part::Status, change)
     }
 
+    /// Deletes an object, or marks it while finalizers hold it.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
     pub fn delete(&self, kind: &'static Kind, name: &str) {
         self.shared
             .change(|store, now| store.delete(&key(kind, name), &Preconditions::default(), now))

@@ -16,6 +16,7 @@ pub struct Calendar {
 }
 
 impl Calendar {
+    /// A calendar that shows [`START`] now.
     pub fn new() -> Self {
         Self {
             start: START.parse().expect("the constant is a timestamp"),
@@ -23,6 +24,7 @@ impl Calendar {
         }
     }
 
+    /// The time now.
     pub fn now(&self) -> Timestamp {
         self.start + instant().duration_since(self.began)
     }
@@ -36,6 +38,12 @@ impl Calendar {
     pub async fn sleep_until(&self, time: Timestamp) {
         let wait = time.duration_since(self.now()).max(SignedDuration::ZERO);
         pass(Duration::try_from(wait).expect("a wait that is not negative")).await;
+    }
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

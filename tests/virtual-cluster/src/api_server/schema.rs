@@ -18,6 +18,7 @@ impl Schema {
         Self::of(&api::crd())
     }
 
+    /// What this CustomResourceDefinition says.
     pub fn of(crd: &CustomResourceDefinition) -> Self {
         let schema = &crd.spec.versions[0].schema;
         Self(

@@ -15,25 +15,35 @@ use super::{
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
+    /// Its kind.
     pub kind: &'static Kind,
+    /// Its namespace; empty for an object of the cluster.
     pub namespace: String,
+    /// Its name.
     pub name: String,
 }
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// It was created.
     Added,
+    /// It has another version.
     Modified,
+    /// It is gone.
     Deleted,
 }
 
 /// One change, as a watch shows it.
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// The `resourceVersion` that the change made.
     pub version: u64,
+    /// When it was made, in virtual time.
     pub time: Timestamp,
+    /// Of which object.
     pub key: Key,
+    /// What was done.
     pub change: Change,
     /// The object after the change; for a deletion its last state.
     pub object: Value,

@@ -13,9 +13,11 @@ pub struct Entry {
     pub time: Timestamp,
     /// Whose client sent it.
     pub user: String,
+    /// What was asked for.
     pub verb: Verb,
     /// As an RBAC rule would name it, for example `fabricjobcancellations/status`.
     pub resource: String,
+    /// The object that the path names, if it names one.
     pub name: Option<String>,
     /// The answer's HTTP status; `None` while there is none, and when it was lost on its way.
     pub code: Option<u16>,

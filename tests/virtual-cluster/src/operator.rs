@@ -35,8 +35,11 @@ const GLANCE: Duration = Duration::from_secs(1);
 
 /// Everything that a scenario needs.
 pub struct Bench {
+    /// What time it is.
     pub calendar: Calendar,
+    /// The Kubernetes API.
     pub server: ApiServer,
+    /// Fabric and Entra.
     pub fabric: Simulator,
     /// How many Fabric calls for a job instance will panic inside the operator.
     pub panics: Arc<Mutex<HashMap<Uuid, usize>>>,
@@ -54,6 +57,7 @@ struct Running {
 
 /// Without an operator: [`Bench::start`] starts it.
 impl Bench {
+    /// With a Fabric that behaves as it does by default.
     pub fn new() -> Self {
         Self::with(fabric_simulator::Settings::default())
     }
@@ -239,11 +243,13 @@ impl Bench {
 
 /// What there is to see.
 impl Bench {
+    /// The status of a cancellation that exists, as it is stored.
     pub fn status(&self, name: &str) -> Value {
         let object = self.server.get(&CANCELLATIONS, name);
         object.expect("the test asks for what exists")["status"].take()
     }
 
+    /// The `resourceVersion` of a cancellation that exists.
     pub fn resource_version(&self, name: &str) -> Value {
         let object = self.server.get(&CANCELLATIONS, name);
         object.expect("the test asks for what exists")["metadata"]["resourceVersion"].take()
@@ -254,6 +260,7 @@ impl Bench {
         self.condition(name, "Ready")
     }
 
+    /// A condition's status and reason, for example `True JobCancelled`; empty when it is absent.
     pub fn condition(&self, name: &str, kind: &str) -> String {
         let status = self.status(name);
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
@@ -269,6 +276,7 @@ impl Bench {
         })
     }
 
+    /// Whether the status shows an end.
     pub fn has_ended(&self, name: &str) -> bool {
         self.status(name)["completionTime"].is_string()
     }
@@ -322,6 +330,12 @@ impl Bench {
     }
 }
 
+impl Default for Bench {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Drop for Bench {
     fn drop(&mut self) {
         if let Some(running) = &self.running {
@@ -348,14 +362,17 @@ pub fn since_start(time: Timestamp) -> SignedDuration {
     )
 }
 
+/// So many seconds.
 pub fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// So many minutes.
 pub fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
 }
 
+/// So many hours.
 pub fn hours(hours: u64) -> Duration {
     minutes(60 * hours)
 }
