@@ -3,7 +3,7 @@
 use fabric_simulator::JobRef;
 use serde_json::json;
 
-use crate::{
+use virtual_cluster::{
     api_server::{CANCELLATIONS, Fault, Rule, Verb},
     clock::pass,
     operator::{Bench, hours, minutes, seconds},

@@ -4,7 +4,7 @@
 use fabric_simulator::Route;
 use serde_json::{Value, json};
 
-use crate::{
+use virtual_cluster::{
     clock::pass,
     operator::{Bench, hours, minutes, seconds},
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fabric_simulator::{Answer, JobStatus, Route, Rule};
 use serde_json::{Value, json};
 
-use crate::{
+use virtual_cluster::{
     clock::pass,
     operator::{Bench, hours, minutes},
 };
