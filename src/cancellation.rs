@@ -40,7 +40,7 @@ pub use facts::{
     Conditions, Facts, Identity, LastError, Value, Verdict, Wish, later, whole_second,
 };
 pub use job::{Job, JobFailure, JobInstance, JobStatus};
-pub use observation::{Observation, Refusal, ServiceError, Source, Throttle};
+pub use observation::{Hold, Observation, Refusal, ServiceError, Source, Throttle};
 pub use reason::Reason;
 pub use report::invalid_spec;
 pub use step::Step;

@@ -88,6 +88,15 @@ pub enum Throttle {
     Capacity,
 }
 
+/// Who holds a request back before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// Fabric: it answered 429 to this identity.
+    Fabric,
+    /// We do: the identity's share of Fabric's quota is used up, or not known yet.
+    OwnQuota,
+}
+
 /// Who did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {

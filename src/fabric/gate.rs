@@ -6,12 +6,18 @@
 //!
 //! A pure state machine: the time is an argument, and a mutex is all that surrounds it.
 
+mod line;
+mod pace;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
+
+pub use line::{Caller, Rank};
+pub use pace::{Answer, Pace, PassId};
 
 use crate::cancellation::policy::{THROTTLE_DEFAULT, THROTTLE_MARGIN};
 use crate::cancellation::{Observation, Source, Throttle, later};
