@@ -70,10 +70,12 @@ pub enum Observation {
         /// What was seen, for support.
         error: ServiceError,
     },
-    /// The identity's gate is closed: nothing was sent.
+    /// The identity's gate let nothing through: nothing was sent.
     Held {
         /// When the gate may be tried again.
         until: Timestamp,
+        /// Who holds it back.
+        by: Hold,
     },
     /// The deadline passed, with all that a verdict needs.
     DeadlinePassed,

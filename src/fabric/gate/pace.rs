@@ -42,7 +42,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// ... and each one behind it so much later.
-const TURN: Duration = Duration::from_millis(100);
+const TURN: Duration = Duration::from_millis(50);
 
 /// Those that wait for a slot of the quota come back spread over this, the others over [`PAUSE`].
 const SPREAD: Duration = Duration::from_secs(1);
@@ -78,12 +78,20 @@ pub struct PassId(u64);
 pub struct Pace {
     quota: NonZeroU32,
     mode: Mode,
-    /// Requests under way, and when they were let through.
-    under_way: BTreeMap<PassId, Timestamp>,
+    under_way: BTreeMap<PassId, UnderWay>,
     /// When the slots of ended requests come free, the next one first.
     spent: VecDeque<Timestamp>,
     line: Line,
     next: u64,
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct UnderWay {
+    /// When it was let through.
+    entered: Timestamp,
+    /// Nobody will say what became of it. It counts as ended when the time is next known.
+    dropped: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,7 +138,11 @@ impl Pace {
             self.line.served(caller, now);
             let pass = PassId(self.next);
             self.next += 1;
-            self.under_way.insert(pass, now);
+            let entered = UnderWay {
+                entered: now,
+                dropped: false,
+            };
+            self.under_way.insert(pass, entered);
             return Ok(pass);
         }
         let until = self.turn(place.ahead, caller.id, now);
@@ -167,11 +179,21 @@ impl Pace {
             }
             (Answer::Answered | Answer::Nothing, Mode::Cold, Some(_)) => careful,
             // The answer to a request from before says nothing about the time after.
-            (Answer::Answered, Mode::Closed { until }, Some(entered)) if until <= entered => {
+            (Answer::Answered, Mode::Closed { until }, Some(entered))
+                if until <= entered.entered =>
+            {
                 careful
             }
             (_, mode, _) => mode,
         };
+    }
+
+    /// Nobody will say what became of this one: a visit panicked or was cancelled. It may have
+    /// been sent, and counts as ended when this value is next told the time.
+    pub fn dropped(&mut self, pass: PassId) {
+        if let Some(request) = self.under_way.get_mut(&pass) {
+            request.dropped = true;
+        }
     }
 
     /// Requests that may be under way or that Fabric may still count: never more than the quota.
@@ -199,18 +221,23 @@ impl Pace {
     /// Brings it to this moment. A clock that was set back makes no wait longer than it would
     /// be if it began now.
     fn settle(&mut self, now: Timestamp) {
-        let mut given_up = Vec::new();
-        self.under_way.retain(|_, entered| {
-            *entered = (*entered).min(now);
-            let limit = later(*entered, PASS_LIMIT);
-            let keep = now < limit;
-            if !keep {
-                given_up.push(limit);
+        let mut ended = Vec::new();
+        self.under_way.retain(|_, request| {
+            request.entered = request.entered.min(now);
+            let limit = later(request.entered, PASS_LIMIT);
+            if request.dropped {
+                ended.push(now);
+            } else if limit <= now {
+                ended.push(limit);
             }
-            keep
+            !request.dropped && now < limit
         });
-        for limit in given_up {
-            self.spend(later(limit, WINDOW));
+        for at in ended {
+            let free = later(at, WINDOW);
+            self.spend(free);
+            if self.mode == Mode::Cold {
+                self.mode = Mode::Careful { until: free };
+            }
         }
         let latest = later(now, WINDOW);
         if self.spent.back().is_some_and(|free| *free > latest) {

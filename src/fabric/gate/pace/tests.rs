@@ -225,6 +225,24 @@ fn a_hung_probe_does_not_block_the_identity() {
 }
 
 #[test]
+fn a_dropped_pass_counts_as_ended_once_the_time_is_known() {
+    let mut pace = pace(1);
+    let pass = pace.enter(&cancel(1), at(0)).unwrap();
+    pace.dropped(pass);
+    assert_eq!(pace.taken(), 1);
+    held(&mut pace, &cancel(2), 5_000);
+    assert_eq!(pace.mode, Mode::Careful { until: at(65_000) });
+    held(&mut pace, &cancel(2), 64_999);
+    assert!(
+        pace.enter(&cancel(1), at(65_000)).is_ok() || pace.enter(&cancel(2), at(67_000)).is_ok()
+    );
+    let mut probing = closed(10);
+    let probe = probing.enter(&cancel(1), at(50_000)).unwrap();
+    probing.dropped(probe);
+    assert!(probing.enter(&cancel(1), at(50_000)).is_ok());
+}
+
+#[test]
 fn a_slot_comes_free_a_minute_after_the_answer() {
     let mut pace = open(2);
     let first = pace.enter(&look(1), at(0)).unwrap();
