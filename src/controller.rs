@@ -21,6 +21,7 @@ mod store;
 mod visit;
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// How many resources are worked on at once.
     pub concurrency: u16,
+    /// How many requests a minute each identity may send to Fabric.
+    pub requests_per_minute: NonZeroU32,
 }
 
 /// What the controller works with.
@@ -147,7 +150,7 @@ pub async fn run(
         events: Events::new(client.clone()),
         client,
         fabric,
-        gate: Gate::new(),
+        gate: Gate::new(settings.requests_per_minute),
         known: Known::default(),
         clock,
         metrics,

@@ -7,6 +7,7 @@ mod deadline;
 mod faults;
 mod forged;
 mod isolation;
+mod quota;
 mod restored;
 mod shared_source;
 mod shutdown;
