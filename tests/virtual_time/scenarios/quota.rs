@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use fabric_simulator::{QuotaLimit, Settings};
+use fabric_simulator::{Answer, QuotaLimit, Route, Rule, Settings};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -68,7 +68,7 @@ async fn five_hundred_cancellations_keep_to_the_quota_and_their_wait_eats_no_dea
         .filter(|number| bench.status(&name(*number))["startTime"].is_null())
         .count();
     assert!(queued >= 290, "{queued} show that they wait");
-    let cancelled = bench.fabric.requests(fabric_simulator::Route::Cancel).len();
+    let cancelled = bench.fabric.requests(Route::Cancel).len();
     assert_eq!(cancelled, 200, "cancel requests go before looks");
     all_ended(&bench, 500, minutes(10)).await;
     assert_eq!(refused(&bench), 0, "Fabric refused nothing");
@@ -91,10 +91,7 @@ async fn a_few_cancellations_at_a_start_do_not_wait_long_enough_to_show_it() {
     let mut bench = crowd(200, 50, 3_600);
     bench.start();
     pass(seconds(9)).await;
-    assert_eq!(
-        bench.fabric.requests(fabric_simulator::Route::Cancel).len(),
-        50
-    );
+    assert_eq!(bench.fabric.requests(Route::Cancel).len(), 50);
     all_ended(&bench, 50, minutes(3)).await;
     for number in 0..50 {
         assert_eq!(bench.server.writes_of(&name(number)).len(), 3);
@@ -139,7 +136,7 @@ async fn those_that_are_deleted_or_suspended_while_they_wait_take_no_turn() {
     let mut bench = crowd(20, 200, 3_600);
     bench.start();
     pass(seconds(30)).await;
-    let served = bench.fabric.requests(fabric_simulator::Route::Cancel);
+    let served = bench.fabric.requests(Route::Cancel);
     let served: Vec<_> = served
         .iter()
         .map(|call| call.job_instance_id.clone())
@@ -163,4 +160,22 @@ async fn those_that_are_deleted_or_suspended_while_they_wait_take_no_turn() {
     bench
         .wait(minutes(2), "the others had their turn", all)
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_sent_again_after_a_401_counts_too() {
+    let mut bench = crowd(2, 1, 3_600);
+    bench.fabric.update_settings(|settings| {
+        settings.accepted_retry_after = Some(seconds(1));
+    });
+    bench
+        .fabric
+        .script(Rule::on(Route::Cancel).answer(Answer::error(401, "TokenExpired")));
+    bench.start();
+    pass(seconds(30)).await;
+    assert_eq!(bench.calls().len(), 2, "both cancel requests");
+    all_ended(&bench, 1, minutes(3)).await;
+    assert_eq!(bench.calls().len(), 3);
+    assert_eq!(bench.status(&name(0))["attempts"], 1);
+    assert_no_window_is_overrun(&bench, 2);
 }

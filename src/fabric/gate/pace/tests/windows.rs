@@ -234,7 +234,7 @@ fn crowd(quota: u32, size: u128) -> Crowd {
 
 #[test]
 fn one_cancellation_beside_5000_of_another_namespace_waits_for_about_one_window() {
-    for (size, arrives) in [(1_000, 0), (1_000, 30_000), (5_000, 61_000)] {
+    for (size, arrives) in [(1_000, 0), (5_000, 5_000), (1_000, 61_000)] {
         let mut crowd = crowd(200, size);
         crowd.due.insert((arrives, 9_999), "one");
         let mut now = arrives;
