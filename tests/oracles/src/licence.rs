@@ -1,0 +1,98 @@
+//! Which intent each cancel request was sent under.
+
+use crate::history::{Answer, History, Kind, Request, Resource, Version};
+use crate::status::may_be_same;
+
+/// A cancel request with the intent that it was sent under.
+pub(crate) struct Licence<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) intent: Option<Intent<'a>>,
+}
+
+/// A stored version that counts one attempt more.
+#[derive(Clone, Copy)]
+pub(crate) struct Intent<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) version: &'a Version,
+}
+
+impl Intent<'_> {
+    pub(crate) fn is(&self, other: &Intent<'_>) -> bool {
+        std::ptr::eq(self.version, other.version)
+    }
+}
+
+/// The intents of a resource, in order.
+pub(crate) fn intents(resource: &Resource) -> impl Iterator<Item = &Version> {
+    resource
+        .writes()
+        .filter(|(before, after)| after.attempts() > before.attempts())
+        .map(|(_, after)| after)
+}
+
+/// Every cancel request of the operator with its intent, in the order of sending.
+///
+/// A request names no resource and no attempt. It belongs to the latest intent that its process
+/// had stored when it was sent. Where several resources name the job, an intent that no other
+/// request used and that has the token's identity goes first.
+pub(crate) fn licences(history: &History) -> Vec<Licence<'_>> {
+    let mut requests: Vec<_> = history
+        .requests
+        .iter()
+        .filter(|request| request.kind == Kind::Cancel && !request.duplicate)
+        .collect();
+    requests.sort_by_key(|request| (request.sent, request.sequence));
+    let mut all: Vec<Licence<'_>> = Vec::new();
+    for request in requests {
+        let used = |intent: &Intent<'_>| {
+            all.iter()
+                .any(|other| other.intent.as_ref().is_some_and(|it| it.is(intent)))
+        };
+        let intent = history
+            .resources_of(&request.job)
+            .filter_map(|(_, resource)| candidate(history, resource, request, &used))
+            .min_by_key(|intent| {
+                let foreign = intent.version.identity() != request.identity;
+                (used(intent), foreign, intent.version.stored)
+            });
+        all.push(Licence { request, intent });
+    }
+    all
+}
+
+fn candidate<'a>(
+    history: &History,
+    resource: &'a Resource,
+    request: &Request,
+    used: &impl Fn(&Intent<'a>) -> bool,
+) -> Option<Intent<'a>> {
+    let facts = &history.facts;
+    let known = |version: &&Version| {
+        let answered = match version.answer {
+            Answer::NotSeen => true,
+            Answer::Lost => false,
+            Answer::Reached(time) => !facts.before(request.sent, time),
+        };
+        answered && may_be_same(version.process(), request.process.as_deref())
+    };
+    let all: Vec<_> = intents(resource)
+        .filter(known)
+        .map(|version| Intent { resource, version })
+        .collect();
+    let latest = all
+        .iter()
+        .rev()
+        .find(|intent| intent.version.stored <= request.sent);
+    // What was seen a moment after the request may have been stored a moment before it.
+    let just_after = || {
+        all.iter().find(|intent| {
+            let stored = intent.version.stored;
+            stored > request.sent && !facts.before(request.sent, stored) && !used(intent)
+        })
+    };
+    latest
+        .filter(|intent| !used(intent))
+        .or_else(just_after)
+        .or(latest)
+        .copied()
+}
