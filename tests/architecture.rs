@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "api",
             "controller",
+            "election",
             "entra",
             "fabric",
             "outbound",
@@ -36,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["cancellation", "entra", "outbound", "telemetry"],
     ),
     ("entra", &["outbound", "telemetry"]),
+    ("election", &["telemetry"]),
     ("outbound", &["telemetry"]),
     ("telemetry", &[]),
     ("cancellation", &[]),
