@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that read clocks; the others are given `now`.
-const CLOCK_ROOMS: &[&str] = &["main", "cli", "controller", "telemetry"];
+const CLOCK_ROOMS: &[&str] = &["main", "cli", "controller", "election", "telemetry"];
 
 /// About 400 is the rule of thumb; beyond this a file holds more than one concern.
 const MOST_LINES: usize = 450;
