@@ -50,7 +50,15 @@ pub static EVENTS: Kind = Kind {
     kind: "Event",
     has_status: false,
 };
-static KINDS: [&Kind; 5] = [
+pub static LEASES: Kind = Kind {
+    group: "coordination.k8s.io",
+    version: "v1",
+    plural: "leases",
+    kind: "Lease",
+    has_status: false,
+};
+static KINDS: [&Kind; 6] = [
+    &LEASES,
     &CANCELLATIONS,
     &SECRETS,
     &EVENTS,
