@@ -242,8 +242,8 @@ impl Candidate {
                         at: sent,
                     });
                 }
-                // A leader writes again at once; if the lost write was stored, that conflicts.
-                self.judged &= matches!(self.role, Role::Leader { .. });
+                // The write may have been stored: the Lease tells.
+                self.judged = false;
             }
         }
         self
