@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Readiness};
 
 mod candidate;
 mod lease;
@@ -53,7 +53,8 @@ pub fn identity(pod: Option<&str>) -> String {
 
 /// Takes the Lease whenever it is free and keeps it. `leading` says until when it is good, and
 /// `None` while another may lead. When `drained` is cancelled, the Lease is given up: this
-/// process has stopped working by then.
+/// process has stopped working by then. Until the Lease was read once, `readiness` says what
+/// hinders that.
 ///
 /// `client` must be one of its own, without retries: a hanging connection of others must not
 /// cost the Lease.
@@ -65,6 +66,7 @@ pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
+    readiness: Readiness,
     leading: watch::Sender<Option<Instant>>,
     drained: CancellationToken,
 ) -> Result<(), Lost> {
@@ -74,8 +76,10 @@ pub async fn run(
         since: monotonic(),
         hint: None,
         said: String::new(),
+        answered: false,
         settings,
         metrics,
+        readiness,
         leading,
     };
     let ended = campaign.go_on(&drained).await;
@@ -83,11 +87,15 @@ pub async fn run(
     ended
 }
 
+const IF_FORBIDDEN: &str = "if that is forbidden, bind the Role fabric-job-operator-lease to this \
+                            operator's ServiceAccount";
+
 struct Campaign {
     settings: Settings,
     candidate: Candidate,
     seat: Seat,
     metrics: Arc<Metrics>,
+    readiness: Readiness,
     leading: watch::Sender<Option<Instant>>,
     /// The moment from which the candidate's time counts.
     since: Instant,
@@ -95,6 +103,9 @@ struct Campaign {
     hint: Option<BoxFuture<'static, bool>>,
     /// The last trouble that was logged.
     said: String,
+    /// Whether the Lease was ever read or written: before, this replica may lack the rights and
+    /// is not ready. Afterwards an outage is everybody's, and no reason to take it for broken.
+    answered: bool,
 }
 
 impl Campaign {
@@ -180,6 +191,10 @@ impl Campaign {
 
     /// Logs what hinders the election, once until it changes.
     fn complain(&mut self, trouble: String) {
+        if trouble.is_empty() && !self.answered {
+            self.answered = true;
+            self.readiness.could_lead(None);
+        }
         if trouble == self.said {
             return;
         }
@@ -193,9 +208,13 @@ impl Campaign {
                 namespace,
                 name,
                 trouble,
-                "the Lease cannot be read or written; it is tried again. If that is forbidden, \
-                 bind the Role fabric-job-operator-lease to this operator's ServiceAccount"
+                "the Lease cannot be read or written; it is tried again; {IF_FORBIDDEN}"
             );
+            if !self.answered {
+                self.readiness.could_lead(Some(format!(
+                    "the Lease {namespace}/{name} cannot be read: {trouble}; {IF_FORBIDDEN}"
+                )));
+            }
         }
         self.said = trouble;
     }

@@ -60,7 +60,7 @@ pub(super) async fn operate(
         Some(lease) => {
             // Connections of its own: one that hangs for the controller must not cost the Lease.
             let own = kubernetes::connect(wiring.context.as_deref()).await?;
-            let (leadership, election) = stand(lease, own, &clock, &metrics);
+            let (leadership, election) = stand(lease, own, &clock, &metrics, &readiness);
             (leadership, Some(election))
         }
     };
@@ -110,6 +110,7 @@ fn stand(
     client: Client,
     clock: &Clock,
     metrics: &Arc<Metrics>,
+    readiness: &Readiness,
 ) -> (Leadership, Election) {
     // Inside a cluster the Pod's own namespace, elsewhere that of the kubeconfig's context, as
     // kubectl would take it: kube reads both.
@@ -140,6 +141,7 @@ fn stand(
         client,
         settings,
         Arc::clone(metrics),
+        readiness.clone(),
         leading,
         drained.clone(),
     );

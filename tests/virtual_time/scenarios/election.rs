@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fabric_job_operator::{
     controller::Leadership,
     election::{self, Lost},
-    telemetry::Metrics,
+    telemetry::{Metrics, Readiness},
 };
 use fabric_simulator::{HoldPoint, Identity, Route, Rule as Script};
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +31,7 @@ const RETRY: Duration = Duration::from_millis(2400);
 struct Replica {
     name: &'static str,
     told: watch::Receiver<Option<Instant>>,
+    readiness: Readiness,
     drained: CancellationToken,
     task: JoinHandle<Result<(), Lost>>,
 }
@@ -55,16 +56,20 @@ impl Replica {
         };
         let (leading, told) = watch::channel(None);
         let drained = CancellationToken::new();
+        let readiness = Readiness::not_yet("starting");
+        readiness.ready();
         let task = tokio::spawn(election::run(
             bench.server.client(name),
             settings,
             Arc::new(Metrics::new()),
+            readiness.clone(),
             leading,
             drained.clone(),
         ));
         Self {
             name,
             told,
+            readiness,
             drained,
             task,
         }
@@ -318,6 +323,27 @@ async fn fields_of_a_newer_kubernetes_stay_in_the_lease() {
     let lease = bench.server.get(&LEASES, NAME).unwrap();
     assert_eq!(lease["spec"]["strategy"], "OldestEmulationVersion");
     assert_eq!(lease["metadata"]["labels"]["team"], "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_may_not_read_the_lease_is_not_ready_and_names_the_role() {
+    let bench = Bench::new();
+    let forbidden = Rule::on(Verb::Get, "leases", Fault::Answer(403));
+    bench.server.inject(forbidden.always());
+    let a = Replica::start(&bench, "a");
+    pass(seconds(3)).await;
+    let reason = a.readiness.reason().expect("not ready");
+    assert!(
+        reason.contains("Role fabric-job-operator-lease"),
+        "{reason}"
+    );
+    bench.server.heal();
+    pass(seconds(3)).await;
+    assert_eq!(a.readiness.reason(), None);
+    // Later troubles are outages: everybody has them.
+    a.cut_off(&bench, Fault::Answer(503));
+    pass(seconds(60)).await;
+    assert_eq!(a.readiness.reason(), None);
 }
 
 /// The bench's operator follows this lease.
