@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod guard;
 mod known;
 mod kubernetes;
+mod leadership;
 mod reach;
 mod schema;
 mod secret;
@@ -44,6 +45,7 @@ use crate::telemetry::metrics::ReconcileResult;
 use crate::telemetry::{Metrics, Readiness};
 
 pub use clock::{Alignment, Clock};
+pub use leadership::{FENCE, Leadership};
 
 use credentials::Credentials;
 use events::Events;
@@ -58,6 +60,10 @@ type Watched = DeserializeGuard<FabricJobCancellation>;
 
 /// How often a cluster that is not ready for the operator is asked again.
 const START_INTERVAL: Duration = Duration::from_secs(5);
+
+/// When the lease is about to end and nobody has said so yet, resources are taken up again after
+/// this.
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
 
 /// What the controller is told about its work.
 #[derive(Clone, Debug)]
@@ -80,6 +86,8 @@ pub struct Services {
     pub entra: EntraClient,
     /// The clock.
     pub clock: Clock,
+    /// Whether this process acts, or stands by.
+    pub leadership: Leadership,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What `/readyz` says.
@@ -105,12 +113,14 @@ struct Context {
     known: Known,
     reach: Reach,
     clock: Clock,
+    leadership: Leadership,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     cache: Cache<Watched>,
 }
 
-/// Watches and works until `shutdown`, then finishes what lies between request and record.
+/// Watches and works until `shutdown`, then finishes what lies between request and record. While
+/// another replica leads it only watches; when leadership begins, every resource is visited.
 ///
 /// # Errors
 /// [`RunError`] when it ends for another reason.
@@ -124,6 +134,7 @@ pub async fn run(
         fabric,
         entra,
         clock,
+        leadership,
         metrics,
         readiness,
     } = services;
@@ -137,6 +148,7 @@ pub async fn run(
     };
     let controller = Controller::new(api, watcher::Config::default().any_semantic())
         .with_config(ControllerConfig::default().concurrency(settings.concurrency))
+        .reconcile_all_on(leadership.beginnings())
         .graceful_shutdown_on(shutdown.clone().cancelled_owned());
     let cache = controller.store();
     let reach = Reach::default();
@@ -156,6 +168,7 @@ pub async fn run(
         gate: Gate::new(settings.requests_per_minute),
         known: Known::default(),
         clock,
+        leadership,
         metrics,
         shutdown: shutdown.clone(),
         cache: cache.clone(),
@@ -289,6 +302,14 @@ async fn reconcile(
     watched: Arc<Watched>,
     ctx: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {
+    if !ctx.leadership.holds(&ctx.clock) {
+        return Ok(if ctx.leadership.stands_by() {
+            // All are visited when leadership begins.
+            Action::await_change()
+        } else {
+            Action::requeue(ctx.clock.really(LAST_MOMENTS))
+        });
+    }
     let _running = ctx.metrics.reconcile_started();
     let existing = ctx.cache.len();
     ctx.known.prune(existing, || {

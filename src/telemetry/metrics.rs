@@ -209,6 +209,8 @@ pub struct Metrics {
     panics: Family<Controller, Counter>,
     timeouts: Family<Controller, Counter>,
     workers: Family<Controller, Gauge>,
+    leader: Gauge,
+    lease_failures: Counter,
 }
 
 impl Metrics {
@@ -229,6 +231,8 @@ impl Metrics {
             panics: Family::default(),
             timeouts: Family::default(),
             workers: Family::default(),
+            leader: Gauge::default(),
+            lease_failures: Counter::default(),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -293,6 +297,16 @@ impl Metrics {
             "controller_runtime_active_workers",
             "Reconciles that are running now",
             self.workers.clone(),
+        );
+        registry.register(
+            "fabric_operator_leader",
+            "Whether this replica acts (1) or stands by (0)",
+            self.leader.clone(),
+        );
+        registry.register(
+            "fabric_operator_lease_renewal_failures",
+            "Calls of the leader for its Lease that failed or timed out",
+            self.lease_failures.clone(),
         );
     }
 
@@ -391,6 +405,16 @@ impl Metrics {
         self.timeouts.get_or_create(&Controller::OURS).inc();
     }
 
+    /// This replica acts, or does not.
+    pub fn leader(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// A call of the leader for its Lease failed or timed out.
+    pub fn lease_renewal_failed(&self) {
+        self.lease_failures.inc();
+    }
+
     /// Everything as OpenMetrics text, to be sent as [`CONTENT_TYPE`].
     #[must_use]
     pub fn to_open_metrics(&self) -> String {
@@ -452,6 +476,8 @@ mod tests {
         metrics.reconciled(ReconcileResult::RequeueAfter);
         metrics.reconcile_panicked();
         metrics.reconcile_timed_out();
+        metrics.leader(true);
+        metrics.lease_renewal_failed();
 
         for sample in [
             r#"fabric_api_requests_total{operation="cancel",outcome="accepted"} 1"#,
@@ -466,6 +492,8 @@ mod tests {
             r#"controller_runtime_reconcile_total{controller="fabricjobcancellation",result="requeue_after"} 1"#,
             r#"controller_runtime_reconcile_panics_total{controller="fabricjobcancellation"} 1"#,
             r#"controller_runtime_reconcile_timeouts_total{controller="fabricjobcancellation"} 1"#,
+            "fabric_operator_leader 1",
+            "fabric_operator_lease_renewal_failures_total 1",
         ] {
             has(&metrics, sample);
         }
@@ -483,6 +511,8 @@ mod tests {
             r#"controller_runtime_reconcile_panics_total{controller="fabricjobcancellation"} 0"#,
             r#"controller_runtime_reconcile_timeouts_total{controller="fabricjobcancellation"} 0"#,
             r#"controller_runtime_active_workers{controller="fabricjobcancellation"} 0"#,
+            "fabric_operator_leader 0",
+            "fabric_operator_lease_renewal_failures_total 0",
         ] {
             has(&metrics, sample);
         }

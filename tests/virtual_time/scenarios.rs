@@ -4,6 +4,7 @@ mod budget;
 mod cluster;
 mod crowds;
 mod deadline;
+mod election;
 mod faults;
 mod forged;
 mod isolation;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use fabric_job_operator::cancellation::{
-    Cancellation, Facts, Identity, Job, JobFailure, JobStatus, Observation, Refusal, ServiceError,
-    Source, Step, Throttle, Value, Wish, later,
+    Cancellation, Facts, Hold, Identity, Job, JobFailure, JobStatus, Observation, Refusal,
+    ServiceError, Source, Step, Throttle, Value, Wish, later,
     policy::{LAST_LOOK, MAX_REPEATS},
 };
 use jiff::Timestamp;
@@ -367,6 +367,7 @@ fn trouble(bytes: &mut Unstructured<'_>, now: Timestamp) -> Result<Observation> 
         },
         _ => Observation::Held {
             until: later(now, Duration::from_secs(bytes.int_in_range(0..=600)?)),
+            by: *bytes.choose(&[Hold::Fabric, Hold::OwnQuota])?,
         },
     })
 }

@@ -33,7 +33,7 @@ use self::{
 pub use self::{
     fault::{Fault, Rule},
     ledger::Entry,
-    request::{CANCELLATIONS, EVENTS, Kind, SECRETS, Verb},
+    request::{CANCELLATIONS, EVENTS, Kind, LEASES, SECRETS, Verb},
     schema::Schema,
     store::{Change, Event},
 };

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use fabric_job_operator::{
-    controller::{self, Clock, Services, Settings},
+    controller::{self, Clock, Leadership, Services, Settings},
     entra::{Authority, EntraClient},
     fabric::{Endpoint, FabricClient},
     outbound::{Origin, Transport},
@@ -115,6 +115,15 @@ impl Bench {
 
     /// Starts the operator on a node whose clock is wrong by this much.
     pub fn start_on_a_node_ahead_by(&mut self, ahead: SignedDuration) {
+        self.start_as(Leadership::always(), ahead);
+    }
+
+    /// Starts the operator as one of several replicas.
+    pub fn start_following(&mut self, leadership: Leadership) {
+        self.start_as(leadership, SignedDuration::ZERO);
+    }
+
+    fn start_as(&mut self, leadership: Leadership, ahead: SignedDuration) {
         let origin = |text| Origin::parse(text, false).expect("a valid origin");
         let endpoint = Endpoint::new(origin("https://api.fabric.microsoft.com"));
         let authority = Authority::new(origin("https://login.microsoftonline.com"));
@@ -126,6 +135,7 @@ impl Bench {
             fabric: FabricClient::new(self.transport(), endpoint),
             entra: EntraClient::new(self.transport(), authority, scope),
             clock: Clock::starting_at(self.calendar.now() + ahead),
+            leadership,
             metrics: Arc::clone(&metrics),
             readiness: readiness.clone(),
         };

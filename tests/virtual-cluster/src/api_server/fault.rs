@@ -25,6 +25,7 @@ pub struct Rule {
     verb: Verb,
     resource: String,
     name: Option<String>,
+    user: Option<String>,
     left: usize,
     fault: Fault,
 }
@@ -37,6 +38,7 @@ impl Rule {
             verb,
             resource: resource.to_owned(),
             name: None,
+            user: None,
             left: 1,
             fault,
         }
@@ -46,6 +48,14 @@ impl Rule {
     pub fn named(self, name: &str) -> Self {
         Self {
             name: Some(name.to_owned()),
+            ..self
+        }
+    }
+
+    /// Only those of this client.
+    pub fn by(self, user: &str) -> Self {
+        Self {
+            user: Some(user.to_owned()),
             ..self
         }
     }
@@ -63,8 +73,9 @@ impl Rule {
         self.times(usize::MAX)
     }
 
-    fn concerns(&self, info: &Info) -> bool {
+    fn concerns(&self, user: &str, info: &Info) -> bool {
         self.left > 0
+            && self.user.as_deref().is_none_or(|name| name == user)
             && self.verb == info.verb
             && self.resource == info.resource()
             && (self.name.is_none() || self.name == info.name)
@@ -87,9 +98,9 @@ impl Faults {
     }
 
     /// The fault of the first rule that concerns the request; the rule has one less to go.
-    pub fn take(&self, info: &Info) -> Option<Fault> {
+    pub fn take(&self, user: &str, info: &Info) -> Option<Fault> {
         let mut rules = self.0.lock().expect("no holder of the lock panics");
-        let rule = rules.iter_mut().find(|rule| rule.concerns(info))?;
+        let rule = rules.iter_mut().find(|rule| rule.concerns(user, info))?;
         rule.left -= 1;
         Some(rule.fault)
     }

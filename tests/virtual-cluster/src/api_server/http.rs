@@ -29,7 +29,7 @@ pub async fn serve(
     let body = body.collect().await?.to_bytes();
     let number = shared.ledger.arrive(shared.calendar.now(), user, &info);
     let lost = || Err("connection closed before message completed".into());
-    let fault = shared.faults.take(&info);
+    let fault = shared.faults.take(user, &info);
     match fault {
         Some(Fault::LoseRequest) => return lost(),
         Some(Fault::Hang) => return std::future::pending().await,
@@ -138,10 +138,9 @@ fn dispatch(
             shared.change(|store, now| store.delete(&key, &only, now))?;
             Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
         }
-        Verb::Update => Err(Refusal::new(
-            405,
-            "this server knows no update: nobody needed it",
-        )),
+        Verb::Update => {
+            shared.change(|store, now| store.update(&key, part, now, |object| *object = body))
+        }
     };
     found.map(|object| respond(200, &object))
 }
