@@ -8,6 +8,7 @@ use fabric_job_operator::cancellation::{
     Cancellation, Facts, Hold, Identity, Job, JobFailure, JobStatus, Observation, Refusal,
     ServiceError, Source, Step, Throttle, Value, Wish, later,
     policy::{LAST_LOOK, MAX_REPEATS},
+    whole_second,
 };
 use jiff::Timestamp;
 
@@ -42,6 +43,8 @@ struct World {
     crashes: u32,
     lost: u32,
     cancelled_seen: bool,
+    /// This process knows of an acceptance.
+    accepted: bool,
 }
 
 impl World {
@@ -68,6 +71,7 @@ impl World {
             crashes: 0,
             lost: 0,
             cancelled_seen: false,
+            accepted: false,
         })
     }
 
@@ -84,6 +88,7 @@ impl World {
                 // Killed: what was not stored is forgotten.
                 self.crashes += 1;
                 self.asked_until = self.core.stored().not_before;
+                self.accepted = self.core.stored().accepted_time.is_some();
                 let (wish, stored) = (self.core.wish().clone(), self.core.stored().clone());
                 self.core = Cancellation::new(wish, stored, self.now);
             }
@@ -102,8 +107,13 @@ impl World {
                 self.core = self.core.clone().refresh(wish, stored, self.now);
             }
             _ => {
-                // The watch brings what is stored once more.
-                let (wish, stored) = (self.core.wish().clone(), self.core.stored().clone());
+                // The watch brings what is stored once more, or another process's intent.
+                let (wish, mut stored) = (self.core.wish().clone(), self.core.stored().clone());
+                if stored.completion_time.is_none() && bytes.ratio(1, 4)? {
+                    stored.attempts = self.core.current().attempts + 1;
+                    stored.request_time = Some(whole_second(self.now));
+                    self.crashes += 1;
+                }
                 self.core = self.core.clone().refresh(wish, stored, self.now);
             }
         }
@@ -173,10 +183,7 @@ impl World {
             self.cancelled_seen |= job.status == JobStatus::Cancelled;
         }
         self.core = before.clone().record(seen.clone(), self.now);
-        assert!(
-            self.core.is_accepted() || !before.is_accepted(),
-            "accepted was forgotten: {seen:?}"
-        );
+        self.accepted |= matches!(seen, Observation::Accepted { .. }) && !before.is_over();
         if let Observation::JobSeen { job, .. } = &seen
             && !job.status.is_terminal()
         {
@@ -215,6 +222,10 @@ impl World {
             step,
             self.core.next_step(self.now),
             "same question, same step"
+        );
+        assert!(
+            self.core.is_accepted() || !self.accepted,
+            "accepted was forgotten"
         );
         let wish = self.core.wish();
         match step {
