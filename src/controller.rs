@@ -65,6 +65,10 @@ const START_INTERVAL: Duration = Duration::from_secs(5);
 /// this.
 const LAST_MOMENTS: Duration = Duration::from_secs(1);
 
+/// Between two visits to one resource that nothing but the first one asked for. A step that could
+/// not be taken and is due again at once must not become a busy loop.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// What the controller is told about its work.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -272,7 +276,7 @@ impl Context {
     fn action(&self, at: Option<Timestamp>) -> (Action, ReconcileResult) {
         match at {
             Some(at) => (
-                Action::requeue(self.clock.until(at)),
+                Action::requeue(self.clock.until(at).max(SHORTEST_PAUSE)),
                 ReconcileResult::RequeueAfter,
             ),
             None => (Action::await_change(), ReconcileResult::Success),
