@@ -40,7 +40,7 @@ pub use facts::{
     Conditions, Facts, Identity, LastError, Value, Verdict, Wish, later, whole_second,
 };
 pub use job::{Job, JobFailure, JobInstance, JobStatus};
-pub use observation::{Observation, Refusal, ServiceError, Source, Throttle};
+pub use observation::{Hold, Observation, Refusal, ServiceError, Source, Throttle};
 pub use reason::Reason;
 pub use report::invalid_spec;
 pub use step::Step;
@@ -141,7 +141,7 @@ impl Cancellation {
     #[must_use]
     pub fn intent(&self, identity: Identity, now: Timestamp) -> Facts {
         let mut next = self.clone();
-        if next.identity_was_the_trouble() {
+        if next.trouble_ends_with_the_intent() {
             next.memory.trouble = None;
         }
         next.current.attempts += 1;
@@ -162,7 +162,7 @@ impl Cancellation {
     /// The intent is stored: exactly one request may follow.
     #[must_use]
     pub fn intent_stored(mut self, wish: Wish, stored: Facts) -> Self {
-        if self.identity_was_the_trouble() {
+        if self.trouble_ends_with_the_intent() {
             self.memory.trouble = None;
         }
         self.memory.attempt = Attempt::InFlight;
@@ -202,10 +202,12 @@ impl Cancellation {
         }
         let want = self.to_store(now);
         let due = match &self.stored.conditions {
-            // A first write that only says "nothing yet" waits for the intent.
+            // A first write that only says "nothing yet" waits for the intent, or for what is
+            // soon to be shown of the queue.
             None => {
                 want.conditions.as_ref().map(|c| c.ready.reason) != Some(Reason::Pending)
                     || now >= later(self.memory.first_seen, policy::SHOW_TROUBLE_AFTER)
+                        && !self.waits_for_its_first_turn()
             }
             Some(stored) => {
                 Some(stored) != want.conditions.as_ref()
@@ -225,7 +227,7 @@ impl Cancellation {
         facts.observed_generation = Some(self.wish.generation);
         facts.not_before = self.current.not_before.max(self.memory.not_before);
         let conditions = self.conditions(now);
-        if conditions.ready.reason.starts_the_clock() {
+        if conditions.ready.reason.starts_the_clock() && !self.waits_for_its_first_turn() {
             facts.start_time = facts.start_time.or(Some(whole_second(now)));
         }
         facts.conditions = Some(conditions);
@@ -274,11 +276,19 @@ impl Cancellation {
             .is_some_and(|trouble| trouble.reason == reason)
     }
 
-    fn identity_was_the_trouble(&self) -> bool {
+    /// Whether nothing but our own quota has held back the first attempt, shown or not yet. The
+    /// deadline does not start by that.
+    fn waits_for_its_first_turn(&self) -> bool {
+        self.current.attempts == 0 && self.shows(Reason::Queued)
+    }
+
+    /// Who stores an intent has a token, and has been let through the gate.
+    fn trouble_ends_with_the_intent(&self) -> bool {
         self.memory.trouble.as_ref().is_some_and(|trouble| {
             matches!(
                 trouble.reason,
-                Reason::ResolvingCredentials
+                Reason::Queued
+                    | Reason::ResolvingCredentials
                     | Reason::EntraUnavailable
                     | Reason::CredentialsNotFound
                     | Reason::CredentialsInvalid

@@ -94,6 +94,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         namespace,
         context,
         concurrency,
+        requests_per_minute,
         metrics_bind_address,
         health_probe_bind_address,
         shutdown_grace,
@@ -111,6 +112,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         https_proxy = https_proxy.as_ref().map(tracing::field::display),
         no_proxy,
         allow_loopback_http,
+        requests_per_minute,
         namespace = namespace.as_deref().unwrap_or("(all)"),
         context,
         concurrency,
@@ -150,6 +152,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         controller: controller::Settings {
             namespace,
             concurrency,
+            requests_per_minute,
         },
     };
     let work = operate(wiring, metrics, readiness.clone(), shutdown.clone());

@@ -19,6 +19,7 @@ mod store;
 mod visit;
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// How many resources are worked on at once.
     pub concurrency: u16,
+    /// How many requests a minute each identity may send to Fabric.
+    pub requests_per_minute: NonZeroU32,
 }
 
 /// What the controller works with.
@@ -135,7 +138,7 @@ pub async fn run(
         events: Events::new(client.clone()),
         client,
         fabric,
-        gate: Gate::new(),
+        gate: Gate::new(settings.requests_per_minute),
         known: Known::default(),
         clock,
         metrics,

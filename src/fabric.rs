@@ -25,7 +25,7 @@ use crate::outbound::Transport;
 use crate::outbound::exchange::{self, Failure, Reply};
 
 pub use endpoint::Endpoint;
-pub use gate::{Gate, GateKey, Held, Pass};
+pub use gate::{Answer, Caller, Gate, GateKey, Held, Pace, Pass, PassId, Rank};
 
 /// How long one call may take, from its start to the last byte of the answer. Connecting has a
 /// shorter limit of its own in the transport. Design: an intent licenses one send, and its

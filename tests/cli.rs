@@ -248,6 +248,24 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "whole number from 1 to 1024",
     ),
     (
+        "requests-per-minute",
+        "FABRIC_REQUESTS_PER_MINUTE",
+        "0",
+        "whole number from 1 to 10000",
+    ),
+    (
+        "requests-per-minute",
+        "FABRIC_REQUESTS_PER_MINUTE",
+        "10001",
+        "whole number from 1 to 10000",
+    ),
+    (
+        "requests-per-minute",
+        "FABRIC_REQUESTS_PER_MINUTE",
+        "3.3",
+        "whole number from 1 to 10000",
+    ),
+    (
         "metrics-bind-address",
         "METRICS_BIND_ADDRESS",
         "8080",
@@ -418,6 +436,7 @@ fn the_first_line_shows_the_defaults_when_nothing_is_set() {
     }
     assert_eq!(settings["allow_loopback_http"], false);
     assert_eq!(settings["concurrency"], 32);
+    assert_eq!(settings["requests_per_minute"], 200);
     assert_eq!(settings["shutdown_grace_seconds"], 25);
     for absent in ["ca_bundle", "https_proxy", "no_proxy", "context"] {
         assert!(settings.get(absent).is_none(), "{settings}");

@@ -7,6 +7,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fabric_job_operator::cancellation::{
@@ -15,7 +16,7 @@ use fabric_job_operator::cancellation::{
 use fabric_job_operator::entra::{
     AccessToken, Authority, Credential, EntraClient, Proof, SourceKey, TokenError,
 };
-use fabric_job_operator::fabric::{Endpoint, FabricClient, Gate, GateKey};
+use fabric_job_operator::fabric::{Caller, Endpoint, FabricClient, Gate, GateKey, Rank};
 use fabric_job_operator::outbound::Origin;
 use fabric_job_operator::outbound::client::{Settings, transport};
 use fabric_simulator::{
@@ -323,14 +324,18 @@ async fn the_quota_closes_the_gate_for_that_identity() {
         ..fabric_simulator::Settings::default()
     };
     let bench = Bench::start(false, settings).await;
-    let gate = Gate::new();
+    let gate = Gate::new(NonZeroU32::new(200).unwrap());
     let who = GateKey {
         tenant_id: bench.credential.tenant_id,
         client_id: bench.credential.client_id,
     };
-    let seed = bench.job.job_instance_id;
+    let caller = Caller {
+        id: bench.job.job_instance_id,
+        namespace: "team-a",
+        rank: Rank::Look,
+    };
     for _ in 0..2 {
-        let pass = gate.enter(&who, now(), seed).unwrap();
+        let pass = gate.enter(&who, &caller, now()).unwrap();
         let observed = bench.look().await;
         assert!(matches!(
             observed,
@@ -338,7 +343,7 @@ async fn the_quota_closes_the_gate_for_that_identity() {
         ));
         pass.report(&observed, now());
     }
-    let pass = gate.enter(&who, now(), seed).unwrap();
+    let pass = gate.enter(&who, &caller, now()).unwrap();
     let observed = bench.cancel().await;
     let Observation::Throttled {
         by: Throttle::Identity,
@@ -350,7 +355,7 @@ async fn the_quota_closes_the_gate_for_that_identity() {
     };
     let answered = now();
     pass.report(&observed, answered);
-    let held = gate.enter(&who, answered, seed).unwrap_err();
+    let held = gate.enter(&who, &caller, answered).unwrap_err();
     assert!(held.until.duration_since(answered).unsigned_abs() > wait);
     assert_eq!(
         bench.simulator.processed_cancels(bench.job.job_instance_id),

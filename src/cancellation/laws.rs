@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    Cancellation, Facts, JobStatus, Observation, Reason, Refusal, Source, Step, Throttle, Value,
-    Wish,
+    Cancellation, Facts, Hold, JobStatus, Observation, Reason, Refusal, Source, Step, Throttle,
+    Value, Wish,
     facts::later,
     policy::{LAST_LOOK, MAX_REPEATS},
     rules::{error, identity, seen, suspicious, t0, wish as ordinary},
@@ -39,6 +39,11 @@ fn troubles() -> Vec<Observation> {
         },
         Observation::Held {
             until: later(t0(), Duration::from_secs(90)),
+            by: Hold::Fabric,
+        },
+        Observation::Held {
+            until: later(t0(), Duration::from_secs(20)),
+            by: Hold::OwnQuota,
         },
     ];
     let not_fabrics = Some(Duration::from_secs(600));
@@ -451,8 +456,8 @@ fn every_law_holds_in_every_reachable_state() {
         .into_iter()
         .filter(|reason| !reasons.contains(reason))
         .collect();
-    // Queued belongs to the pacing of the quota, InvalidSpec to a spec that never gets here.
-    assert_eq!(unreached, [Reason::Queued, Reason::InvalidSpec]);
+    // InvalidSpec belongs to a spec that never gets here.
+    assert_eq!(unreached, [Reason::InvalidSpec]);
 }
 
 /// A random walk: which successor to take, as a fraction of how many there are.

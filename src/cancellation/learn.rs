@@ -9,7 +9,7 @@ use super::{
     facts::{LastError, later, next_whole_second, whole_second},
     job::{Job, JobStatus},
     memory::{Attempt, Trouble},
-    observation::{Observation, Refusal, ServiceError, Source, Throttle},
+    observation::{Hold, Observation, Refusal, ServiceError, Source, Throttle},
     policy::{
         BACKOFF, ERROR_INTERVAL, NOT_FOUND_APART, SLOW_RETRY, SUSPICIOUS_LOOKS, backoff, hint,
         throttle,
@@ -107,10 +107,14 @@ impl Cancellation {
                 self.failed(ours, now);
                 self.in_trouble(reason, None, Some(error), now);
             }
-            Observation::Held { until } => {
+            Observation::Held { until, by } => {
                 self.attempt_did_nothing();
                 self.memory.retry_at = Some(until);
-                self.in_trouble(Reason::Throttled, None, None, now);
+                let reason = match by {
+                    Hold::Fabric => Reason::Throttled,
+                    Hold::OwnQuota => Reason::Queued,
+                };
+                self.in_trouble(reason, None, None, now);
             }
             Observation::DeadlinePassed => self.end(End::DeadlineExceeded, now),
         }

@@ -70,10 +70,12 @@ pub enum Observation {
         /// What was seen, for support.
         error: ServiceError,
     },
-    /// The identity's gate is closed: nothing was sent.
+    /// The identity's gate let nothing through: nothing was sent.
     Held {
         /// When the gate may be tried again.
         until: Timestamp,
+        /// Who holds it back.
+        by: Hold,
     },
     /// The deadline passed, with all that a verdict needs.
     DeadlinePassed,
@@ -86,6 +88,15 @@ pub enum Throttle {
     Identity,
     /// The capacity's (430): delays this resource only.
     Capacity,
+}
+
+/// Who holds a request back before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// Fabric: it answered 429 to this identity.
+    Fabric,
+    /// We do: the identity's share of Fabric's quota is used up, or not known yet.
+    OwnQuota,
 }
 
 /// Who did not answer.

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Cancellation, Conditions, Facts, Identity, Job, JobFailure, JobInstance, JobStatus,
+    Cancellation, Conditions, Facts, Hold, Identity, Job, JobFailure, JobInstance, JobStatus,
     Observation, Reason, Refusal, ServiceError, Source, Step, Throttle, Value, Verdict, Wish,
     facts::later,
 };

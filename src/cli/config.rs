@@ -2,6 +2,7 @@
 //! value breaks it.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Config {
     pub context: Option<String>,
     /// How many cancellations are worked on at once, 1 to 1024.
     pub concurrency: u16,
+    /// How many requests a minute each identity may send to Fabric, 1 to 10000.
+    pub requests_per_minute: NonZeroU32,
     /// Where `/metrics` is served; nowhere when absent.
     pub metrics_bind_address: Option<BindAddress>,
     /// Where `/livez` and `/readyz` are served.
@@ -158,6 +161,7 @@ impl Config {
             namespace,
             context,
             concurrency,
+            requests_per_minute,
             metrics_bind_address,
             health_probe_bind_address,
             shutdown_grace_seconds,
@@ -201,6 +205,12 @@ impl Config {
                 })
                 .transpose()?,
             concurrency: whole_number("concurrency", &concurrency, 1..=1024)?,
+            requests_per_minute: NonZeroU32::new(u32::from(whole_number(
+                "requests-per-minute",
+                &requests_per_minute,
+                1..=10_000,
+            )?))
+            .expect("the range begins at 1"),
             metrics_bind_address: match metrics_bind_address.as_str() {
                 "0" => None,
                 raw => Some(address(

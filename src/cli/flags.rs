@@ -123,6 +123,19 @@ pub(super) struct RunFlags {
     )]
     pub allow_loopback_http: String,
 
+    /// How many requests a minute each identity may send to Fabric, 1 to 10000
+    ///
+    /// Fabric allows 200 to each user and service principal. Set less where other tools share
+    /// an identity with the operator. Who has to wait shows the reason `Queued`.
+    #[arg(
+        long,
+        env = "FABRIC_REQUESTS_PER_MINUTE",
+        value_name = "N",
+        default_value = "200",
+        help_heading = FABRIC
+    )]
+    pub requests_per_minute: String,
+
     /// The one namespace to watch [default: all namespaces]
     ///
     /// This version watches one or all: a list is refused.

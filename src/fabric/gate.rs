@@ -1,33 +1,27 @@
-//! The quota gate: one answer "too many requests" holds back everything that shares an identity.
+//! The quota gate: who may send a request to Fabric now, by identity.
 //!
-//! Fabric counts Job Scheduler calls per identity, so a 429 for one resource speaks for all.
-//! The gate closes for as long as Fabric says; then exactly one request, the probe, goes
-//! through while the others are held. Its answer opens the gate or closes it again.
-//!
-//! A pure state machine: the time is an argument, and a mutex is all that surrounds it.
+//! Fabric counts requests per identity, so all resources that share one share its gate: they
+//! are paced to the quota, a 429 for one holds them all back, and each has its turn. All rules
+//! are in `pace`, a pure state machine; here is the mutex around it, and what an answer means.
+
+mod line;
+mod pace;
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub use line::{Caller, Rank};
+pub use pace::{Answer, Held, Pace, PassId};
+
 use crate::cancellation::policy::{THROTTLE_DEFAULT, THROTTLE_MARGIN};
-use crate::cancellation::{Observation, Source, Throttle, later};
+use crate::cancellation::{Observation, Source, Throttle};
 
-/// One answer closes the gate for at most this long, whatever it says: a single odd number must
-/// not silence an identity for a day. The resource that got it waits as long as it was told.
-const LONGEST_COOL_DOWN: Duration = Duration::from_secs(600);
-
-/// Who is held while the probe is out comes back after this, plus its share of [`SPREAD_MILLIS`].
-const PROBE_PAUSE: Duration = Duration::from_secs(2);
-
-/// Held callers come back spread over this many milliseconds instead of all at once.
-const SPREAD_MILLIS: u128 = 5_000;
-
-/// A closed gate that nobody asked for this long after its time is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// More identities than this are remembered only while there is something to remember.
+const IDLE_IDENTITIES: usize = 1_000;
 
 /// Whose quota it is: Fabric counts per user or service principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,160 +32,108 @@ pub struct GateKey {
     pub client_id: Uuid,
 }
 
-/// Not now: nothing may be sent with this identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// When the gate may be tried again. Spread by the caller's seed, so that those held
-    /// together do not come back together.
-    pub until: Timestamp,
-}
-
 /// The gates of all identities. Clones share them.
 ///
-/// Only closed gates are remembered, so the memory is bounded by the identities that Fabric
-/// throttles at a time.
-#[derive(Clone, Debug, Default)]
+/// Make a new one whenever this process begins to act, after another process may have acted:
+/// it knows nothing of what was spent, and begins carefully.
+#[derive(Clone, Debug)]
 pub struct Gate {
-    closed: Arc<Mutex<HashMap<GateKey, Closed>>>,
+    quota: NonZeroU32,
+    identities: Arc<Mutex<HashMap<GateKey, Pace>>>,
 }
 
 /// Permission to send one request. Tell it the answer with [`Pass::report`]; dropping it says
-/// that nothing was learned, and if it was the probe, the next caller becomes the probe.
+/// that nobody knows whether the request was sent.
 #[derive(Debug)]
-#[must_use = "dropping a pass says that nothing was learned"]
+#[must_use = "dropping a pass takes a slot of the quota as if the request had been sent"]
 pub struct Pass {
     gate: Gate,
     who: GateKey,
-    probe: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Closed {
-    /// Nothing is sent before this.
-    until: Timestamp,
-    /// Whether the one probe is out. At most one pass with `probe` set exists per identity.
-    probing: bool,
+    id: PassId,
+    reported: bool,
 }
 
 impl Gate {
-    /// Gates that are all open.
+    /// Gates that know nothing yet, each for at most `quota` requests a minute.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(quota: NonZeroU32) -> Self {
+        Self {
+            quota,
+            identities: Arc::default(),
+        }
     }
 
-    /// Asks to send one request with the identity `who`. `seed` (the job instance id, say)
-    /// spreads the times at which held callers come back.
+    /// Asks to send one request with the identity `who`. Ask only with a token in hand: whoever
+    /// merely names an identity must not spend its quota.
     ///
     /// # Errors
-    /// [`Held`] when the gate is closed, or when its probe is still out.
-    pub fn enter(&self, who: &GateKey, now: Timestamp, seed: Uuid) -> Result<Pass, Held> {
-        let mut closed = self.lock();
-        let probe = match closed.get_mut(who) {
-            None => false,
-            Some(gate) if now < gate.until => {
-                return Err(Held {
-                    until: later(gate.until, spread(seed)),
-                });
-            }
-            Some(gate) if gate.probing => {
-                return Err(Held {
-                    until: later(now, PROBE_PAUSE + spread(seed)),
-                });
-            }
-            Some(gate) => {
-                gate.probing = true;
-                true
-            }
-        };
+    /// [`Held`] when it is not this caller's turn.
+    pub fn enter(&self, who: &GateKey, caller: &Caller<'_>, now: Timestamp) -> Result<Pass, Held> {
+        let mut identities = self.lock();
+        if identities.len() >= IDLE_IDENTITIES && !identities.contains_key(who) {
+            identities.retain(|_, pace| !pace.is_idle(now));
+        }
+        let pace = identities
+            .entry(*who)
+            .or_insert_with(|| Pace::new(self.quota));
+        let id = pace.enter(caller, now)?;
         Ok(Pass {
             gate: self.clone(),
             who: *who,
-            probe,
+            id,
+            reported: false,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<GateKey, Closed>> {
-        // Every change is a single assignment, so a panic elsewhere leaves nothing half done.
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<GateKey, Pace>> {
+        // Nothing below panics, so nothing is ever left half done.
+        self.identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pass {
-    /// Whether this request is the one that tests a gate after its time.
-    #[cfg(test)]
-    fn is_probe(&self) -> bool {
-        self.probe
+    /// Tells the gate what Fabric answered, and when.
+    pub fn report(self, seen: &Observation, now: Timestamp) {
+        self.end(meaning(seen), now);
     }
 
-    /// Tells the gate what Fabric answered.
-    ///
-    /// A 429 closes it. Any other answer opens it if this pass is the probe and no later 429
-    /// has closed it anew; the answer to a request sent before the gate closed never does.
-    /// What is no answer of Fabric's (no connection, no token) counts as if the pass were
-    /// dropped.
-    pub fn report(mut self, seen: &Observation, now: Timestamp) {
-        match verdict(seen) {
-            Verdict::TooMany(cool_down) => self.close(later(now, cool_down), now),
-            Verdict::Answered => self.open(now),
-            Verdict::NoAnswer => {}
-        }
+    /// The request was not sent after all: its slot is free at once.
+    pub fn not_sent(self, now: Timestamp) {
+        self.end(Answer::NotSent, now);
     }
 
-    fn close(&mut self, until: Timestamp, now: Timestamp) {
-        let mut closed = self.gate.lock();
-        closed.retain(|_, gate| gate.probing || now < later(gate.until, FORGET_AFTER));
-        let gate = closed.entry(self.who).or_insert(Closed {
-            until,
-            probing: false,
-        });
-        gate.until = gate.until.max(until);
-        if self.probe {
-            gate.probing = false;
-            self.probe = false;
-        }
-    }
-
-    fn open(&mut self, now: Timestamp) {
-        if !self.probe {
-            return;
-        }
-        let mut closed = self.gate.lock();
-        // A straggler's 429 that arrived while the probe was out is newer than the probe.
-        if closed.get(&self.who).is_some_and(|gate| gate.until <= now) {
-            closed.remove(&self.who);
-            self.probe = false;
+    fn end(mut self, answer: Answer, now: Timestamp) {
+        self.reported = true;
+        if let Some(pace) = self.gate.lock().get_mut(&self.who) {
+            pace.ended(self.id, answer, now);
         }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if self.probe
-            && let Some(gate) = self.gate.lock().get_mut(&self.who)
+        if !self.reported
+            && let Some(pace) = self.gate.lock().get_mut(&self.who)
         {
-            gate.probing = false;
+            pace.dropped(self.id);
         }
     }
 }
 
-enum Verdict {
-    TooMany(Duration),
-    Answered,
-    NoAnswer,
-}
-
-fn verdict(seen: &Observation) -> Verdict {
+/// What an observation says about the identity's quota. 430 is the capacity's and 503 the
+/// service's: both are answers like any other.
+fn meaning(seen: &Observation) -> Answer {
     match seen {
         Observation::Throttled {
             by: Throttle::Identity,
             retry_after,
             ..
-        } => Verdict::TooMany(
+        } => Answer::TooMany(
             retry_after
                 .unwrap_or(THROTTLE_DEFAULT)
-                .saturating_add(THROTTLE_MARGIN)
-                .min(LONGEST_COOL_DOWN),
+                .saturating_add(THROTTLE_MARGIN),
         ),
         Observation::Accepted { .. }
         | Observation::AlreadyCompleted { .. }
@@ -199,13 +141,13 @@ fn verdict(seen: &Observation) -> Verdict {
         | Observation::Throttled {
             by: Throttle::Capacity,
             ..
-        } => Verdict::Answered,
+        } => Answer::Answered,
         Observation::Inconclusive {
             from: Source::Entra | Source::Kubernetes,
             ..
         }
         | Observation::Held { .. }
-        | Observation::DeadlinePassed => Verdict::NoAnswer,
+        | Observation::DeadlinePassed => Answer::Nothing,
         Observation::Refused { error, .. }
         | Observation::Unknown { error, .. }
         | Observation::Inconclusive {
@@ -214,18 +156,12 @@ fn verdict(seen: &Observation) -> Verdict {
             ..
         } => {
             if error.http_status.is_some() {
-                Verdict::Answered
+                Answer::Answered
             } else {
-                Verdict::NoAnswer
+                Answer::Nothing
             }
         }
     }
-}
-
-/// A share of [`SPREAD_MILLIS`] that is always the same for the same seed.
-fn spread(seed: Uuid) -> Duration {
-    let millis = u64::try_from(seed.as_u128() % SPREAD_MILLIS).expect("less than SPREAD_MILLIS");
-    Duration::from_millis(millis)
 }
 
 #[cfg(test)]

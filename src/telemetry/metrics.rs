@@ -79,6 +79,16 @@ label! {
 }
 
 label! {
+    /// Why a request to Fabric was not sent yet.
+    HeldBy {
+        /// Fabric answered 429 to its identity.
+        Throttled = "throttled",
+        /// The identity's own quota is used up, or not known yet after a start.
+        Queued = "queued",
+    }
+}
+
+label! {
     /// Where the credential of a token request came from.
     TokenSource {
         /// A Kubernetes Secret with a client secret.
@@ -136,6 +146,11 @@ struct FabricDuration {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Held {
+    by: HeldBy,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenCall {
     source: TokenSource,
     result: TokenResult,
@@ -186,6 +201,7 @@ pub struct Metrics {
     registry: Registry,
     fabric_calls: Family<FabricCall, Counter>,
     fabric_durations: Durations,
+    held: Family<Held, Counter>,
     token_calls: Family<TokenCall, Counter>,
     ended: Family<Ended, Counter>,
     status_writes: Family<Write, Counter>,
@@ -204,6 +220,7 @@ impl Metrics {
             registry: Registry::default(),
             fabric_calls: Family::default(),
             fabric_durations,
+            held: Family::default(),
             token_calls: Family::default(),
             ended: Family::default(),
             status_writes: Family::default(),
@@ -234,6 +251,11 @@ impl Metrics {
             "fabric_api_request_duration_seconds",
             "Time from the start of a call to Fabric until its answer was read or given up",
             self.fabric_durations.clone(),
+        );
+        registry.register(
+            "fabric_api_requests_held",
+            "Times that a request to Fabric was put off before it was sent",
+            self.held.clone(),
         );
         registry.register(
             "fabric_token_requests",
@@ -282,6 +304,9 @@ impl Metrics {
                 );
             }
         }
+        for &by in HeldBy::ALL {
+            drop(self.held.get_or_create(&Held { by }));
+        }
         for &source in TokenSource::ALL {
             for &result in TokenResult::ALL {
                 drop(
@@ -308,6 +333,11 @@ impl Metrics {
         self.fabric_durations
             .get_or_create(&FabricDuration { operation })
             .observe(took.as_secs_f64());
+    }
+
+    /// A request to Fabric was put off before it was sent.
+    pub fn request_held(&self, by: HeldBy) {
+        self.held.get_or_create(&Held { by }).inc();
     }
 
     /// A token request came to an end.
@@ -401,6 +431,7 @@ mod tests {
             FabricOutcome::Accepted,
             Duration::from_millis(300),
         );
+        metrics.request_held(HeldBy::Queued);
         metrics.token_requested(TokenSource::Secret, TokenResult::Refused);
         metrics.cancellation_ended("JobCancelled");
         metrics.status_written(WriteResult::Conflict);
@@ -412,6 +443,8 @@ mod tests {
             r#"fabric_api_request_duration_seconds_bucket{le="0.25",operation="cancel"} 0"#,
             r#"fabric_api_request_duration_seconds_bucket{le="0.5",operation="cancel"} 1"#,
             r#"fabric_api_request_duration_seconds_sum{operation="cancel"} 0.3"#,
+            r#"fabric_api_requests_held_total{by="queued"} 1"#,
+            r#"fabric_api_requests_held_total{by="throttled"} 0"#,
             r#"fabric_token_requests_total{source="secret",result="refused"} 1"#,
             r#"fabric_cancellations_total{outcome="JobCancelled"} 1"#,
             r#"fabric_status_writes_total{result="conflict"} 1"#,

@@ -25,7 +25,10 @@ const TABLE: &[(&str, Reached)] = &[
         "Pending",
         By("resumed_while_the_identity_is_throttled_it_is_pending"),
     ),
-    ("Queued", NotYet("requests are not paced to the quota yet")),
+    (
+        "Queued",
+        By("a_cancellation_beyond_the_quota_is_queued_and_its_deadline_does_not_run"),
+    ),
     (
         "Suspended",
         By("suspended_from_the_start_it_shows_the_job_and_sends_nothing"),

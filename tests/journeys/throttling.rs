@@ -18,6 +18,10 @@ pub fn journeys(suite: Suite) -> Suite {
         an_unavailable_service_is_left_alone_as_long_as_it_said,
         fifty_cancellations_at_once_all_end_within_the_budget_of_each,
     ]
+    .test(
+        "a_cancellation_beyond_the_quota_is_queued_and_its_deadline_does_not_run",
+        a_cancellation_beyond_the_quota_is_queued_and_its_deadline_does_not_run,
+    )
 }
 
 async fn a_throttled_post_is_repeated_when_fabric_said_and_not_before(plane: &ControlPlane) {
@@ -170,6 +174,35 @@ async fn an_unavailable_service_is_left_alone_as_long_as_it_said(plane: &Control
     assert_not_before(&looks[0], &cancels[0], 60);
     assert_not_before(&looks[1], &looks[0], 60);
     assert!(looks[1].sequence < cancels[1].sequence, "it looks first");
+    scene.assert_nothing_leaked().await;
+}
+
+async fn a_cancellation_beyond_the_quota_is_queued_and_its_deadline_does_not_run(
+    plane: &ControlPlane,
+) {
+    let mut setup = setup().faster(20);
+    setup.arguments = vec!["--requests-per-minute=1".into()];
+    let scene = Scene::start(plane, setup).await;
+    scene.cancel("first", json!({})).await;
+    let accepted = |it: &serde_json::Value| it["status"]["acceptedTime"].is_string();
+    scene.wait("first", "its acceptance", accepted).await;
+    let job = scene.another_job();
+    scene.cancel_job("second", &job, json!({})).await;
+    let waiting = scene.wait_for_reason("second", "Queued").await;
+    assert_eq!(condition(&waiting, "Ready")["status"], "Unknown");
+    assert_eq!(waiting["status"]["attempts"], 0);
+    assert!(waiting["status"]["startTime"].is_null(), "{waiting:#}");
+
+    for name in ["first", "second"] {
+        let ended = scene.wait_for_end(name, "JobCancelled").await;
+        assert_eq!(ended["status"]["attempts"], 1);
+    }
+    let calls = scene.fabric.ledger();
+    let calls: Vec<_> = calls.iter().filter(|it| it.route != Route::Token).collect();
+    assert_eq!(calls.len(), 4);
+    for pair in calls.windows(2) {
+        assert_not_before(pair[1], pair[0], 60);
+    }
     scene.assert_nothing_leaked().await;
 }
 

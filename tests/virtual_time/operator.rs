@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    num::NonZeroU32,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -42,6 +43,8 @@ pub struct Bench {
     pub panics: Arc<Mutex<HashMap<Uuid, usize>>>,
     /// How many resources the operator that starts next works on at once.
     pub concurrency: u16,
+    /// How many requests a minute the operator that starts next allows itself.
+    pub requests_per_minute: NonZeroU32,
     running: Option<Running>,
 }
 
@@ -72,6 +75,7 @@ impl Bench {
             fabric,
             panics: Arc::default(),
             concurrency: 32,
+            requests_per_minute: NonZeroU32::new(200).expect("200 is not 0"),
             running: None,
         };
         bench.add_identity("fabric-credentials", 2);
@@ -122,6 +126,7 @@ impl Bench {
         let settings = Settings {
             namespace: None,
             concurrency: self.concurrency,
+            requests_per_minute: self.requests_per_minute,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(controller::run(settings, services, shutdown.clone()));

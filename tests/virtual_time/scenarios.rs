@@ -5,6 +5,7 @@ mod cluster;
 mod deadline;
 mod faults;
 mod isolation;
+mod quota;
 mod shared_source;
 mod shutdown;
 mod throttling;

@@ -1,7 +1,6 @@
 //! The deadline: no attempt in its last 20 s, one last look after it, five minutes at most.
 
-use super::*;
-use crate::cancellation::memory::Trouble;
+use super::{suspension::suspended, *};
 
 /// An ordinary wish with this deadline.
 fn within(seconds: u64) -> Story {
@@ -193,21 +192,78 @@ fn throttling_eats_the_deadline() {
     let story = Story::start(wish())
         .before_the_intent(Observation::Held {
             until: later(t0(), secs(30)),
+            by: Hold::Fabric,
         })
         .advance(10)
         .store();
     assert_eq!(story.core.stored().start_time, Some(story.now));
 }
 
+fn queued(until: u64) -> Observation {
+    Observation::Held {
+        until: later(t0(), secs(until)),
+        by: Hold::OwnQuota,
+    }
+}
+
 #[test]
-fn waiting_for_our_own_quota_does_not_eat_the_deadline() {
-    let mut story = Story::start(wish()).advance(10);
-    story.core.memory.trouble = Some(Trouble {
-        reason: Reason::Queued,
-        advice: None,
-        since: t0(),
-    });
-    let story = story.store();
+fn waiting_for_our_own_quota_is_shown_after_ten_seconds_and_does_not_eat_the_deadline() {
+    // The token took a second, so the wait begins a second after the resource was seen.
+    let story = Story::start(wish()).advance(1).before_the_intent(queued(9));
+    let story = story.wait().before_the_intent(queued(500));
+    for second in 9..11 {
+        assert_eq!(story.core.due_write(later(t0(), secs(second))), None);
+    }
+    let story = story.advance(2).store();
     assert_eq!(story.ready(), (Value::Unknown, Reason::Queued));
     assert_eq!((story.writes, story.core.stored().start_time), (1, None));
+    let story = story.restart();
+    assert_eq!(story.core.due_write(story.now), None);
+    let story = story.advance(489).before_the_intent(queued(7_200)).wait();
+    assert_eq!((story.step(), story.writes), (Step::Request, 1));
+    let story = story.intent();
+    assert_eq!(
+        story.ready(),
+        (Value::Unknown, Reason::RequestingCancellation)
+    );
+    assert_eq!(story.core.stored().start_time, Some(story.now));
+}
+
+#[test]
+fn a_short_wait_for_our_own_quota_costs_no_write() {
+    let story = Story::start(wish()).before_the_intent(queued(9)).wait();
+    let story = story.intent();
+    assert_eq!(story.core.stored().start_time, Some(story.now));
+    let story = story.answer(accepted());
+    let writes = story.writes;
+    let story = story.wait();
+    let until = later(story.now, secs(9));
+    let story = story.answer(Observation::Held {
+        until,
+        by: Hold::OwnQuota,
+    });
+    assert_eq!(
+        (story.ready().1, story.writes),
+        (Reason::WaitingForCancellation, writes)
+    );
+}
+
+#[test]
+fn a_resumed_cancellation_that_waits_for_our_own_quota_has_no_clock_yet() {
+    let story = suspended().edit(|wish| wish.suspend = false);
+    let story = story.before_the_intent(queued(300)).store();
+    assert_eq!(story.ready(), (Value::Unknown, Reason::Pending));
+    assert_eq!(story.core.stored().start_time, None);
+}
+
+#[test]
+fn a_clock_that_runs_goes_on_while_the_cancellation_waits_for_our_own_quota() {
+    let story = Story::start(wish())
+        .answer(refused(Refusal::PermissionDenied))
+        .wait()
+        .before_the_intent(queued(300))
+        .advance(20)
+        .store();
+    assert_eq!(story.ready(), (Value::Unknown, Reason::Queued));
+    assert_eq!(story.core.stored().start_time, Some(t0()));
 }

@@ -92,6 +92,7 @@ fn a_stored_time_is_rounded_so_that_nothing_is_early() {
 fn a_closed_gate_holds_until_it_says() {
     let story = Story::start(wish()).before_the_intent(Observation::Held {
         until: later(t0(), secs(45)),
+        by: Hold::Fabric,
     });
     assert_eq!(story.waits(), 45);
     assert_eq!((story.requests, story.facts().attempts), (0, 0));

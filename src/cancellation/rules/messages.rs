@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::*;
-use crate::cancellation::{invalid_spec, memory::Trouble};
+use crate::cancellation::invalid_spec;
 
 /// What is so, and the story that leads there.
 fn stories() -> Vec<(&'static str, Story)> {
@@ -42,11 +42,9 @@ fn stories() -> Vec<(&'static str, Story)> {
             .answer(Observation::DeadlinePassed)
     };
     let given_up = |story: Story| story.advance(3600).answer(Observation::DeadlinePassed);
-    let mut queued = Story::start(wish()).advance(10);
-    queued.core.memory.trouble = Some(Trouble {
-        reason: Reason::Queued,
-        advice: None,
-        since: t0(),
+    let queued = passing(Observation::Held {
+        until: later(t0(), secs(60)),
+        by: Hold::OwnQuota,
     });
     vec![
         ("just applied", Story::start(wish())),

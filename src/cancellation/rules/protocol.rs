@@ -284,6 +284,7 @@ fn a_lost_answer_whose_look_is_refused_is_still_looked_at_and_never_sent_again()
         no_answer(Source::Entra),
         Observation::Held {
             until: later(t0(), secs(40)),
+            by: Hold::Fabric,
         },
     ] {
         let story = Story::start(wish())

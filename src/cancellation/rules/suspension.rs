@@ -3,7 +3,7 @@
 
 use super::*;
 
-fn suspended() -> Story {
+pub(super) fn suspended() -> Story {
     Story::start(Wish {
         suspend: true,
         ..wish()

@@ -77,6 +77,7 @@ fn the_operator_wakes_to_show_a_trouble_to_stall_and_to_replace_the_error() {
 fn the_operator_wakes_to_show_that_nothing_happened_yet() {
     let story = Story::start(wish()).before_the_intent(Observation::Held {
         until: later(t0(), secs(300)),
+        by: Hold::Fabric,
     });
     assert_eq!(story.core.wake_at(story.now), Some(later(t0(), secs(10))));
     let story = Story::start(wish());
@@ -141,6 +142,7 @@ fn work_in_progress_is_no_trouble_after_a_restart() {
 fn a_passing_trouble_that_is_shown_stays_so_after_a_restart() {
     let held = Observation::Held {
         until: later(t0(), secs(1000)),
+        by: Hold::Fabric,
     };
     for answer in [held, no_answer(Source::Entra)] {
         let story = Story::start(wish())

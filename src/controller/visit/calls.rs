@@ -3,9 +3,13 @@
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
+use uuid::Uuid;
 
-use crate::cancellation::{Observation, Refusal, Source, Step, later, policy::INTENT_LICENCE};
-use crate::telemetry::metrics::{FabricOutcome, Operation};
+use crate::cancellation::{
+    Hold, Observation, Refusal, Source, Step, later, policy::INTENT_LICENCE,
+};
+use crate::fabric::{Caller, Held, Pass, Rank};
+use crate::telemetry::metrics::{FabricOutcome, HeldBy, Operation};
 
 use super::super::credentials::Acting;
 use super::{Visit, VisitError};
@@ -17,29 +21,32 @@ impl Visit<'_> {
         let Some(acting) = self.acting().await else {
             return Ok(());
         };
-        let job = self.core.wish().job;
         let now = ctx.clock.now();
-        let pass = match ctx.gate.enter(&acting.gate_key(), now, job.job_instance_id) {
+        let pass = match self.enter(&acting, Rank::Cancel) {
             Ok(pass) => pass,
             Err(held) => {
-                self.record(Observation::Held { until: held.until });
+                self.record(*held);
                 return Ok(());
             }
         };
         let intent = self.core.intent(acting.identity.clone(), now);
-        if !self.store_intent(&intent).await? {
-            return Ok(());
+        match self.store_intent(&intent).await {
+            Ok(true) => {}
+            not_stored => {
+                pass.not_sent(ctx.clock.now());
+                return not_stored.map(|_| ());
+            }
         }
         let wish = self.core.wish();
         let wanted = !wish.deleting && !wish.suspend;
         let licence = later(now, INTENT_LICENCE);
         if !wanted || ctx.clock.now() > licence || ctx.shutdown.is_cancelled() {
+            pass.not_sent(ctx.clock.now());
             self.core = self.core.clone().not_sent();
             return Ok(());
         }
         self.log("asking Fabric to cancel the job");
-        let (answer, at) = self.send(&acting, licence).await;
-        pass.report(&answer, at);
+        let answer = self.send(&acting, licence, pass).await;
         self.record(answer);
         // How it ended is often known at once: one write then says both.
         if self.core.is_already_completed() && self.core.next_step(ctx.clock.now()) == Step::Look {
@@ -50,21 +57,45 @@ impl Visit<'_> {
 
     /// Sends the request of a stored intent. A 401 is met once with a fresh token, under the
     /// same intent, while its licence lasts and nobody was seen to change his mind.
-    async fn send(&self, acting: &Acting, licence: Timestamp) -> (Observation, Timestamp) {
-        let answer = self.call(Operation::Cancel, acting).await;
-        if !is_unauthorized(&answer.0) || !self.ctx.credentials.rejected(&self.resource, acting) {
+    async fn send(&self, acting: &Acting, licence: Timestamp, pass: Pass) -> Observation {
+        let ctx = self.ctx;
+        let answer = self.call(Operation::Cancel, acting, pass).await;
+        if !is_unauthorized(&answer) || !ctx.credentials.rejected(&self.resource, acting) {
             return answer;
         }
-        match self.ctx.credentials.acting(&self.resource).await {
-            Ok(fresh)
-                if fresh.identity == acting.identity
-                    && self.ctx.clock.now() <= licence
-                    && self.is_still_wanted() =>
-            {
-                self.call(Operation::Cancel, &fresh).await
-            }
-            _ => answer,
+        let fresh = match ctx.credentials.acting(&self.resource).await {
+            Ok(fresh) if fresh.identity == acting.identity => fresh,
+            _ => return answer,
+        };
+        if ctx.clock.now() > licence || !self.is_still_wanted() {
+            return answer;
         }
+        match self.enter(&fresh, Rank::Again) {
+            Ok(pass) => self.call(Operation::Cancel, &fresh, pass).await,
+            // The 401 did nothing, and the next attempt has the fresh token.
+            Err(held) => *held,
+        }
+    }
+
+    /// Asks the identity's gate for one request: each one takes a slot of the quota.
+    fn enter(&self, acting: &Acting, rank: Rank) -> Result<Pass, Box<Observation>> {
+        let ctx = self.ctx;
+        let namespace = self.resource.namespace().unwrap_or_default();
+        let uid = self.resource.uid().unwrap_or_default();
+        let caller = Caller {
+            // A uid is a UUID wherever Kubernetes made it.
+            id: Uuid::parse_str(&uid).unwrap_or(self.core.wish().job.job_instance_id),
+            namespace: &namespace,
+            rank,
+        };
+        let entered = ctx.gate.enter(&acting.gate_key(), &caller, ctx.clock.now());
+        entered.map_err(|Held { until, by }| {
+            ctx.metrics.request_held(match by {
+                Hold::Fabric => HeldBy::Throttled,
+                Hold::OwnQuota => HeldBy::Queued,
+            });
+            Box::new(Observation::Held { until, by })
+        })
     }
 
     /// Asks how the job stands, unless the shutdown begins first: nothing would be lost by that.
@@ -86,19 +117,14 @@ impl Visit<'_> {
     async fn seen(&self) -> Result<(Acting, Observation), Box<Observation>> {
         let ctx = self.ctx;
         let acting = ctx.credentials.acting(&self.resource).await?;
-        let seed = self.core.wish().job.job_instance_id;
-        let pass = ctx
-            .gate
-            .enter(&acting.gate_key(), ctx.clock.now(), seed)
-            .map_err(|held| Observation::Held { until: held.until })?;
-        let (answer, at) = self.call(Operation::Get, &acting).await;
+        let pass = self.enter(&acting, Rank::Look)?;
+        let answer = self.call(Operation::Get, &acting, pass).await;
         if !is_unauthorized(&answer) || !ctx.credentials.rejected(&self.resource, &acting) {
-            pass.report(&answer, at);
             return Ok((acting, answer));
         }
         let fresh = ctx.credentials.acting(&self.resource).await?;
-        let (answer, at) = self.call(Operation::Get, &fresh).await;
-        pass.report(&answer, at);
+        let pass = self.enter(&fresh, Rank::Again)?;
+        let answer = self.call(Operation::Get, &fresh, pass).await;
         Ok((fresh, answer))
     }
 
@@ -136,7 +162,7 @@ impl Visit<'_> {
         wanted && !self.ctx.shutdown.is_cancelled()
     }
 
-    async fn call(&self, operation: Operation, acting: &Acting) -> (Observation, Timestamp) {
+    async fn call(&self, operation: Operation, acting: &Acting, pass: Pass) -> Observation {
         let ctx = self.ctx;
         let job = self.core.wish().job;
         let started = ctx.clock.now();
@@ -145,9 +171,10 @@ impl Visit<'_> {
             Operation::Get => ctx.fabric.look(&job, &acting.token, started).await,
         };
         let ended = ctx.clock.now();
+        pass.report(&answer, ended);
         let took = ended.duration_since(started).unsigned_abs();
         ctx.metrics.fabric_called(operation, outcome(&answer), took);
-        (answer, ended)
+        answer
     }
 
     pub(super) fn record(&mut self, seen: Observation) {
