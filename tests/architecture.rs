@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "api",
             "controller",
+            "election",
             "entra",
             "fabric",
             "outbound",
@@ -36,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["cancellation", "entra", "outbound", "telemetry"],
     ),
     ("entra", &["outbound", "telemetry"]),
+    ("election", &["telemetry"]),
     ("outbound", &["telemetry"]),
     ("telemetry", &[]),
     ("cancellation", &[]),
@@ -43,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that read clocks; the others are given `now`.
-const CLOCK_ROOMS: &[&str] = &["main", "cli", "controller", "telemetry"];
+const CLOCK_ROOMS: &[&str] = &["main", "cli", "controller", "election", "telemetry"];
 
 /// About 400 is the rule of thumb; beyond this a file holds more than one concern.
 const MOST_LINES: usize = 450;
