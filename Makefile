@@ -52,6 +52,10 @@ $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
 
+.PHONY: model
+model: ## Explore the models of protocol, election and gate with larger bounds (minutes)
+	cargo run --profile proof -p model -- --large $(ARGS)
+
 .PHONY: figures
 figures: ## Print size, memory and latency of a release build (minutes; absolute, not a test)
 	cargo build --release
