@@ -62,6 +62,10 @@ $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
 
+.PHONY: model
+model: ## Explore the models of protocol, election and gate with larger bounds (minutes)
+	cargo run --profile proof -p model -- --large $(ARGS)
+
 # Hours on two cores; ARGS="-f src/cancellation/step.rs" does one file, ARGS="--shard 0/8" an eighth.
 .PHONY: mutants
 mutants: $(MUTANTS) ## Break what decides, line by line, and see the unit tests notice (hours)

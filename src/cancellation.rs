@@ -106,6 +106,8 @@ impl Cancellation {
             }
         } else if self.current.accepted_time.is_none() && stored.accepted_time.is_some() {
             self.current = stored.clone().not_ahead_of(now);
+        } else if stored.attempts == self.current.attempts {
+            self.learn_of_others(&stored, now);
         }
         self.stored = stored;
         if self.memory.attempt == Attempt::InFlight {
@@ -113,6 +115,28 @@ impl Cancellation {
             self.memory.attempt = Memory::of(&self.current, now).attempt;
         }
         self.settled()
+    }
+
+    /// Takes over what another process stored about the same attempt, which this one may have
+    /// begun to work on from an older edition.
+    fn learn_of_others(&mut self, stored: &Facts, now: Timestamp) {
+        let stored = &stored.clone().not_ahead_of(now);
+        let told = Memory::of(stored, now);
+        self.memory.already_completed |= told.already_completed;
+        self.memory.answer_lost |= told.answer_lost;
+        self.current.not_before = self.current.not_before.max(stored.not_before);
+        if stored.accepted_time.is_some() {
+            self.current.accepted_time = stored.accepted_time;
+            self.current.location.clone_from(&stored.location);
+            self.current.request_id.clone_from(&stored.request_id);
+        }
+        let unstored = self.current.conditions.as_ref().map(|c| c.ready.reason);
+        let gave_up = self.is_over() && unstored == Some(Reason::DeadlineExceeded);
+        if gave_up && self.deadline().is_some_and(|deadline| now < deadline) {
+            // The author gave it more time before that verdict could be stored.
+            self.current.completion_time = None;
+            self.current.conditions.clone_from(&stored.conditions);
+        }
     }
 
     /// What must be stored before the next cancel request may be sent: attempt, time, identity.

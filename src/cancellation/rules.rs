@@ -6,6 +6,7 @@ mod deadline;
 mod doubts;
 mod hints;
 mod messages;
+mod others;
 mod over;
 mod protocol;
 mod repeats;
