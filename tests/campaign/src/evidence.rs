@@ -183,13 +183,16 @@ impl<'a> Seen<'a> {
             return vec![sent];
         }
         let last = step.answers.len() - 1;
+        // A 202 says everything before its body breaks off.
+        let is_cut = step.fault.as_ref().is_some_and(|it| it.starts_with("Cut"));
+        let reached = step.reached || (is_cut && step.call.verb == Verb::Cancel);
         let each = step.answers.iter().enumerate().map(|(index, answer)| {
             let entry = self.entry(answer);
             Request {
                 sequence: sent.sequence + index as u64,
                 arrived: entry.map(|entry| entry.time),
                 reply: Some(self.reply(answer, entry)),
-                reached: step.reached && index == last,
+                reached: reached && index == last,
                 processed: entry.is_some_and(|entry| entry.processed),
                 duplicate: index > 0,
                 ..sent.clone()

@@ -7,8 +7,11 @@ mod clock;
 mod evidence;
 mod inject;
 mod label;
+mod named;
 mod plan;
 mod replica;
+#[cfg(test)]
+mod rows;
 mod run;
 mod scenarios;
 mod stage;
@@ -22,6 +25,7 @@ use clap::Parser;
 use futures::StreamExt;
 
 use crate::clock::Stopwatch;
+use crate::named::NAMED;
 use crate::plan::Plan;
 use crate::run::{Outcome, Reference};
 use crate::scenarios::SCENARIOS;
@@ -56,6 +60,8 @@ async fn main() -> ExitCode {
     let mut plans: Vec<Plan> = Vec::new();
     // A replay needs its own scenario alone.
     let wanted = |name: &str| match arguments.plan.split_once('/') {
+        // The rows of the table are run with the first scenario.
+        Some((row, _)) if row.starts_with('R') => name == SCENARIOS[0].name,
         Some((scenario, _)) => scenario == name,
         None => true,
     };
@@ -82,25 +88,39 @@ async fn main() -> ExitCode {
     }
     run::settle().await;
     plans.retain(|plan| plan.to_string().contains(&arguments.plan));
+    let mut named = NAMED.to_vec();
+    named.retain(|it| it.name.contains(&arguments.plan));
     if arguments.list {
         for plan in &plans {
             println!("{plan}");
         }
+        for it in &named {
+            println!("{}", it.name);
+        }
         return ExitCode::SUCCESS;
     }
-    let replay = plans.len() == 1;
+    let replay = plans.len() + named.len() == 1;
     let (bad, unmet) = run_all(&world, &plans, &references, arguments.at_once, replay).await;
     failed += bad;
+    for it in &named {
+        let scenario = SCENARIOS[0];
+        let outcome = run::run_named(&world, scenario, it, &references[scenario.name]).await;
+        let hint = format!("make campaign PLAN={}", it.name);
+        failed += tell(it.name, &outcome, &hint, replay);
+        if !outcome.met {
+            println!("unmet {}", it.name);
+        }
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
         "campaign: {} plans, {failed} with violations, {unmet} whose step did not come, in {:.0} s \
          ({} at once, {cores} cores, clock factor {})",
-        plans.len(),
+        plans.len() + named.len(),
         watch.elapsed().as_secs_f64(),
         arguments.at_once,
         arguments.factor,
     );
-    if plans.is_empty() || failed > 0 {
+    if plans.len() + named.len() == 0 || failed > 0 {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

@@ -26,8 +26,14 @@ impl Plan {
     /// after a restart, or of one whose write or request got no answer.
     #[must_use]
     pub fn may_lose_an_answer(&self) -> bool {
-        let is_attempt = self.step.starts_with("cancel-") || self.step.ends_with("-intent");
-        self.variant.ends_a_process() || (is_attempt && self.variant.leaves_in_doubt())
+        let is_request = self.step.starts_with("cancel-");
+        let is_attempt = is_request || self.step.ends_with("-intent");
+        match self.variant {
+            // What lies between request and record is finished.
+            Variant::Terminated => !is_request,
+            variant if variant.ends_a_process() => true,
+            variant => is_attempt && variant.leaves_in_doubt(),
+        }
     }
 }
 
@@ -76,6 +82,24 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// All of them.
+    #[cfg(test)]
+    pub const ALL: [Self; 13] = [
+        Self::CrashBefore,
+        Self::CrashAfter,
+        Self::Lost,
+        Self::AnswerLost,
+        Self::Twice,
+        Self::Late,
+        Self::Delayed,
+        Self::Paused,
+        Self::Terminated,
+        Self::Hidden,
+        Self::Cut,
+        Self::StalePrevious,
+        Self::StaleFirst,
+    ];
+
     /// Its name in plans.
     #[must_use]
     pub const fn name(self) -> &'static str {

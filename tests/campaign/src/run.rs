@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::clock::{Stopwatch, pass};
 use crate::evidence;
 use crate::inject::inject;
+use crate::named::Named;
 use crate::plan::{Plan, Steps, Variant};
 use crate::scenarios::Scenario;
 use crate::stage::Stage;
@@ -74,12 +75,39 @@ pub async fn run(world: &World, plan: &Plan, reference: &Reference) -> Outcome {
     let judged = judged(&stage, QUIET).into_iter();
     violations.extend(judged.filter(|it| !is_by_design(plan, it)));
     if violations.is_empty() {
-        violations.extend(compared(&stage, plan, reference));
+        let may_lose = plan.may_lose_an_answer();
+        violations.extend(compared(&stage, may_lose, reference));
     }
-    violations.extend(processes(&stage, plan));
+    violations.extend(processes(&stage, plan.variant == Variant::Terminated));
     Outcome {
         violations,
         met: traps.iter().any(|trap: &RuleHandle| trap.fired() > 0),
+        took: watch.elapsed(),
+        trace: trace(&stage),
+    }
+}
+
+/// Runs a scenario with a fault that is no single step.
+pub async fn run_named(
+    world: &World,
+    scenario: Scenario,
+    named: &Named,
+    reference: &Reference,
+) -> Outcome {
+    let watch = Stopwatch::start();
+    let stage = Stage::set(world, scenario.setup(1)).await;
+    let traps = (named.set)(&stage);
+    let mut violations = play(&stage, scenario).await;
+    stage.pass(QUIET).await;
+    violations.extend(judged(&stage, QUIET / 2));
+    if violations.is_empty() {
+        let may_lose = named.may_lose_an_answer;
+        violations.extend(compared(&stage, may_lose, reference));
+    }
+    violations.extend(processes(&stage, false));
+    Outcome {
+        violations,
+        met: traps.iter().any(|trap| trap.fired() > 0),
         took: watch.elapsed(),
         trace: trace(&stage),
     }
@@ -114,7 +142,7 @@ fn is_by_design(plan: &Plan, violation: &str) -> bool {
 }
 
 /// Where the ends differ from those of the run without faults.
-fn compared(stage: &Stage<'_>, plan: &Plan, reference: &Reference) -> Vec<String> {
+fn compared(stage: &Stage<'_>, may_lose_an_answer: bool, reference: &Reference) -> Vec<String> {
     let ends = evidence::ends(stage);
     let names = |ends: &BTreeMap<String, Value>| ends.keys().cloned().collect::<Vec<_>>();
     let (ours, theirs) = (names(&ends), names(&reference.ends));
@@ -127,7 +155,7 @@ fn compared(stage: &Stage<'_>, plan: &Plan, reference: &Reference) -> Vec<String
         let mut named = DIFFERS.to_vec();
         let mut reference = reference.ends[name].clone();
         let unknown = end["status"]["conditions"]["Accepted"]["reason"] == "AnswerLost";
-        if unknown && plan.may_lose_an_answer() {
+        if unknown && may_lose_an_answer {
             named.extend(LOST_ANSWER);
             for condition in ["Ready", "Cancelled"] {
                 let reason = &mut reference["status"]["conditions"][condition]["reason"];
@@ -159,7 +187,7 @@ const LOST_ANSWER: [Differs; 3] = [
 ];
 
 /// No process panics, and none ends but when it was asked to, and then well.
-fn processes(stage: &Stage<'_>, plan: &Plan) -> Vec<String> {
+fn processes(stage: &Stage<'_>, asked_to_end: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     for replica in &stage.replicas {
         if let Some(code) = replica.ended() {
@@ -172,7 +200,7 @@ fn processes(stage: &Stage<'_>, plan: &Plan) -> Vec<String> {
         let events = replica.events();
         let count = |what| events.iter().filter(|(.., it)| *it == what).count();
         let (asked, ended) = (count(Lifecycle::Terminated), count(Lifecycle::Exited));
-        if plan.variant == Variant::Terminated && asked != ended {
+        if asked_to_end && asked != ended {
             wrong.push(format!(
                 "process: {asked} were asked to end, {ended} ended well"
             ));

@@ -113,17 +113,22 @@ async fn credentials(stage: &Stage<'_>) -> Result<(), Stuck> {
     stage.wait_for_end("job").await.map(|_| ())
 }
 
-/// Fabric throttles the request, and later a look.
+/// Fabric throttles the first request of one resource, which holds the other one too, and later
+/// a look.
 async fn throttled(stage: &Stage<'_>) -> Result<(), Stuck> {
     let throttle = || Answer::throttled(Some(6));
-    stage
-        .fabric
-        .script(Rule::on(Route::Cancel).answer(throttle()));
-    stage.fabric.script(Rule::on(Route::Job).answer(throttle()));
-    let jobs = [stage.job(0, |_| {}), stage.job(1, |_| {})];
-    for (name, job) in ["one", "two"].iter().zip(&jobs) {
-        stage.create(name, job, json!({})).await;
+    let one = stage.job(0, |_| {});
+    let two = stage.job(1, |_| {});
+    for route in [Route::Cancel, Route::Job] {
+        let rule = Rule::on(route).job(one.job_instance_id);
+        stage.fabric.script(rule.answer(throttle()));
     }
+    stage.create("one", &one, json!({})).await;
+    // The second meets the closed gate.
+    stage
+        .steps("throttled request", |step| step.status() == Some(429))
+        .await?;
+    stage.create("two", &two, json!({})).await;
     for name in ["one", "two"] {
         stage.wait_for_end(name).await?;
     }
