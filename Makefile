@@ -4,8 +4,10 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Arguments for demo, run and simulator, e.g. make run ARGS="--concurrency 4"
+# Arguments for demo, run, simulator and campaign, e.g. make run ARGS="--concurrency 4"
 ARGS ?=
+# A plan of the campaign, or a part of its name.
+PLAN ?=
 # Where `make simulator` listens, and where `make run` looks for Fabric and Entra.
 SIMULATOR ?= 127.0.0.1:8099
 
@@ -95,6 +97,13 @@ fuzz: ## Try random input on every parser and on the core; SECONDS=n for each ta
 		printf '%-14s %10s executions  %s\n' "$$name" "$${count:-?}" "$$result"; \
 	done; \
 	exit $$findings
+
+# The operator as it is released, but for the clock; the campaign's own code beside it.
+.PHONY: campaign
+campaign: ## Run the fault campaign (minutes); PLAN=name replays one plan and shows its story
+	cargo build --profile proof -p fabric-job-operator -p campaign \
+		--features fabric-job-operator/test-clock --bins
+	$(TARGET_DIR)/proof/campaign $(TARGET_DIR)/proof/fabric-job-operator --plan "$(PLAN)" $(ARGS)
 
 .PHONY: figures
 figures: ## Print size, memory and latency of a release build (minutes; absolute, not a test)

@@ -202,6 +202,22 @@ impl Cancellation {
         if self.next_step_writes_it(now) {
             return None;
         }
+        self.news(now)
+    }
+
+    /// What should be stored by a process that takes no further step: also what the next step's
+    /// own write would have carried.
+    #[must_use]
+    pub fn due_last_write(&self, now: Timestamp) -> Option<Facts> {
+        if self.wish.deleting || self.stored.completion_time.is_some() {
+            return self.due_write(now);
+        }
+        self.news(now)
+    }
+
+    /// The facts, when they say more than what is stored.
+    fn news(&self, now: Timestamp) -> Option<Facts> {
+        let generation = Some(self.wish.generation);
         let want = self.to_store(now);
         let due = match &self.stored.conditions {
             // A first write that only says "nothing yet" waits for the intent, or for what is

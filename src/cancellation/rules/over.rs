@@ -205,3 +205,20 @@ fn a_finished_resource_expires_after_its_time_to_live_and_is_visited_then() {
     let late = story.advance(700);
     assert_eq!(late.core.wake_at(late.now), Some(late.now));
 }
+
+#[test]
+fn a_process_that_takes_no_further_step_stores_that_the_job_was_over() {
+    let story = Story::start(wish()).answer_unstored(already_completed());
+    assert_eq!(story.step(), Step::Look);
+    assert_eq!(
+        story.core.due_write(story.now),
+        None,
+        "the look's write says it"
+    );
+    let last = story.core.due_last_write(story.now).expect("news");
+    let accepted = last.conditions.expect("conditions").accepted;
+    assert_eq!(
+        (accepted.value, accepted.reason),
+        (Value::False, Reason::NotNeeded)
+    );
+}

@@ -59,7 +59,7 @@ impl Visit<'_> {
         let mut conflicts = 0;
         while conflicts < MAX_TRIES {
             let now = self.ctx.clock.now();
-            let Some(facts) = self.core.due_write(now) else {
+            let Some(facts) = self.due_write(now) else {
                 return Ok(());
             };
             let written = match self.ctx.store.write(&self.resource, &facts, now).await {
@@ -103,6 +103,17 @@ impl Visit<'_> {
         Err(VisitError::Conflicts)
     }
 
+    /// What is due. No step comes after the shutdown has begun, so what a request brought to
+    /// light is not left to the next step's write.
+    fn due_write(&self, now: Timestamp) -> Option<Facts> {
+        let due = self.core.due_write(now);
+        if due.is_some() || !self.ctx.shutdown.is_cancelled() {
+            return due;
+        }
+        let last = self.core.due_last_write(now);
+        last.filter(|facts| self.is_owed(facts))
+    }
+
     /// Whether the process must not end before these facts are stored: what became of a request
     /// that was sent. Anything else the next start finds out by itself.
     fn is_owed(&self, facts: &Facts) -> bool {
@@ -117,7 +128,7 @@ impl Visit<'_> {
 
     /// Stores the record that an earlier visit failed to store: no later visit will come.
     pub(super) async fn finish(&mut self) {
-        let due = self.core.due_write(self.ctx.clock.now());
+        let due = self.due_write(self.ctx.clock.now());
         if due.is_some_and(|facts| self.is_owed(&facts))
             && let Err(failure) = self.write_what_is_due().await
         {

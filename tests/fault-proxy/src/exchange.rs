@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -15,7 +15,7 @@ use crate::call::{Call, Verb};
 use crate::clock;
 use crate::fault::{Answer, AnswerBody, Fault, Hook, Loss, Met};
 use crate::proxy::Shared;
-use crate::record::Step;
+use crate::record::{Answered, Step};
 use crate::upstream::{HOP_BY_HOP, Received};
 use crate::watching;
 
@@ -56,17 +56,22 @@ impl Shared {
             connection,
             call,
             uri: received.uri.to_string(),
+            headers: received.headers.clone(),
             body: received.body.clone(),
-            answer: None,
+            answers: Vec::new(),
             deliveries: 0,
+            reached: false,
             fault: None,
             watch: None,
         });
         let met = self.meet(&step);
+        let is_cut = matches!(met.as_ref().map(|met| &met.fault), Some(Fault::Cut(_)));
         // A network does not take a request back because its sender has gone.
         let sequence = step.sequence;
         let outcome = tokio::spawn(Arc::clone(&self).exchange(step, received, met)).await;
+        let reached = matches!(outcome, Ok(Outcome::Answered(_)));
         self.recorder.update(sequence, |step| {
+            step.reached = reached && !is_cut;
             step.end_time = (step.call.verb != Verb::Watch).then(clock::now);
         });
         match outcome {
@@ -96,7 +101,12 @@ impl Shared {
                 });
                 return Outcome::Reset;
             }
-            Fault::Answer(ref answer) => made_up(answer.clone()),
+            Fault::Answer(ref answer) => {
+                let answered = told(answer);
+                self.recorder
+                    .update(step.sequence, |step| step.answers.push(answered));
+                made_up(answer.clone())
+            }
             Fault::Delay(delay) => {
                 clock::sleep(delay).await;
                 self.deliver(&step, &received, None).await
@@ -152,11 +162,17 @@ impl Shared {
         for name in HOP_BY_HOP {
             parts.headers.remove(name);
         }
-        let status = parts.status.as_u16();
+        let answered = |body: Bytes| Answered {
+            time: clock::now(),
+            status: parts.status.as_u16(),
+            headers: parts.headers.clone(),
+            body,
+            made_up: false,
+        };
         if step.call.verb == Verb::Watch && parts.status == StatusCode::OK {
-            self.recorder.update(step.sequence, |step| {
-                step.answer = Some((status, Bytes::new()));
-            });
+            let answered = answered(Bytes::new());
+            self.recorder
+                .update(step.sequence, |step| step.answers.push(answered));
             let events = watching::body(Arc::clone(self), step.clone(), body);
             return Outcome::Answered(Response::from_parts(parts, events));
         }
@@ -164,9 +180,9 @@ impl Shared {
             return Outcome::Reset;
         };
         let body = body.to_bytes();
-        self.recorder.update(step.sequence, |step| {
-            step.answer = Some((status, body.clone()));
-        });
+        let answered = answered(body.clone());
+        self.recorder
+            .update(step.sequence, |step| step.answers.push(answered));
         Outcome::Answered(Response::from_parts(parts, shaped(body, shape)))
     }
 }
@@ -222,7 +238,32 @@ fn shaped(body: Bytes, shape: Option<Shape>) -> Body {
     }
 }
 
+/// A made-up answer, for the log.
+fn told(answer: &Answer) -> Answered {
+    let body = match &answer.body {
+        AnswerBody::Whole(bytes) | AnswerBody::Endless(bytes, _) => bytes.clone(),
+    };
+    Answered {
+        time: clock::now(),
+        status: answer.status,
+        headers: headers(answer),
+        body,
+        made_up: true,
+    }
+}
+
+fn headers(answer: &Answer) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &answer.headers {
+        let name: HeaderName = name.parse().expect("a valid header name");
+        let value = HeaderValue::from_str(value).expect("a valid header value");
+        headers.append(name, value);
+    }
+    headers
+}
+
 fn made_up(answer: Answer) -> Outcome {
+    let headers = headers(&answer);
     let body = match answer.body {
         AnswerBody::Whole(bytes) => shaped(bytes, None),
         AnswerBody::Endless(bytes, pause) => {
@@ -235,10 +276,6 @@ fn made_up(answer: Answer) -> Outcome {
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).expect("a valid HTTP status");
-    for (name, value) in answer.headers {
-        let name: HeaderName = name.parse().expect("a valid header name");
-        let value = HeaderValue::from_str(&value).expect("a valid header value");
-        response.headers_mut().append(name, value);
-    }
+    *response.headers_mut() = headers;
     Outcome::Answered(response)
 }

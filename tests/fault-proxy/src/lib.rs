@@ -25,5 +25,5 @@ pub use authority::Authority;
 pub use call::{Call, Verb};
 pub use fault::{Answer, AnswerBody, Fault, Hold, Hook, Loss, Rule, RuleHandle};
 pub use proxy::{Mode, Proxy};
-pub use record::{Capture, Recorder, Step};
+pub use record::{Answered, Capture, Recorder, Step};
 pub use upstream::Upstream;

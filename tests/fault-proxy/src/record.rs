@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -29,36 +30,62 @@ pub struct Step {
     pub call: Call,
     /// Path and query.
     pub uri: String,
+    /// The request's headers; of an event none.
+    pub headers: HeaderMap,
     /// The request's body; of an event its JSON.
     pub body: Bytes,
-    /// The answer's status and body, as the server gave it; `None` when none came.
-    pub answer: Option<(u16, Bytes)>,
-    /// How often it was delivered to a server.
+    /// What servers answered, one for each delivery that was answered, in order.
+    pub answers: Vec<Answered>,
+    /// How often it was delivered to a server; of an event to the client.
     pub deliveries: u32,
+    /// Whether a whole answer, the last one, went out to the client.
+    pub reached: bool,
     /// The fault that it met.
     pub fault: Option<String>,
     /// Of an event: the step that opened its watch.
     pub watch: Option<u64>,
 }
 
+/// An answer as a server gave it, whether or not the client got it.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// When it was complete; of a watch when it began.
+    pub time: Timestamp,
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; of a watch empty.
+    pub body: Bytes,
+    /// Whether a rule gave it in place of a server.
+    pub made_up: bool,
+}
+
+impl Answered {
+    /// The body as JSON; null when it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
 impl Step {
+    /// The last answer.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Answered> {
+        self.answers.last()
+    }
+
     /// The body as JSON; null when it is none.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The answer's body as JSON; null when there is none.
-    #[must_use]
-    pub fn answer_json(&self) -> Value {
-        let body = self.answer.as_ref().map(|(_, body)| body.as_ref());
-        serde_json::from_slice(body.unwrap_or_default()).unwrap_or_default()
-    }
-
-    /// The answer's HTTP status.
+    /// The last answer's HTTP status.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        self.answer.as_ref().map(|(status, _)| *status)
+        self.answer().map(|answer| answer.status)
     }
 
     /// One line for people, without any body.

@@ -85,9 +85,11 @@ async fn event(shared: &Shared, opening: &Step, line: &Bytes, client: &Pieces) -
             subresource: text(&json["type"]),
         },
         uri: opening.uri.clone(),
+        headers: http::HeaderMap::new(),
         body: line.clone(),
-        answer: None,
+        answers: Vec::new(),
         deliveries: 0,
+        reached: false,
         fault: None,
         watch: Some(opening.sequence),
     });
