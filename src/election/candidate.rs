@@ -6,8 +6,11 @@
 //! wall is only written into the Lease, never compared.
 //!
 //! Why there are never two leaders: a leader counts its lease from *before* it sent the renewal
-//! that succeeded; everybody else counts the same time from *after* they saw a record change, or
-//! the Lease vanish, which is later. And every write names the version that it was decided on.
+//! that succeeded; everybody else counts the same time from *after* they saw a record change,
+//! which is later. And the write that makes a leader names the version that it was decided on. A
+//! create names none: how often the Lease came and went while a candidate stood still, it cannot
+//! know. So whoever creates the Lease only claims it, and leads when the claim has stood for a
+//! whole lease.
 
 use std::time::Duration;
 
@@ -111,8 +114,9 @@ enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Lease {
     NeverSeen,
+    /// A leader that is alive creates it anew before `claim_at`.
     Missing {
-        held_until: Duration,
+        claim_at: Duration,
     },
     Found {
         version: String,
@@ -236,7 +240,7 @@ impl Candidate {
             Answer::Failed | Answer::Gone => {
                 self.hurried = false;
                 self.next_at = later;
-                if let Step::Create(record) | Step::Replace { record, .. } = step {
+                if let Step::Replace { record, .. } = step {
                     self.unanswered.push(Sent {
                         record: record.clone(),
                         at: sent,
@@ -316,26 +320,13 @@ impl Candidate {
         };
     }
 
-    /// Takes into the memory that there is no Lease. Whoever held it may have renewed it just
-    /// before it was deleted, also when this candidate never saw it.
-    fn miss(&mut self, now: Duration) {
-        let hold = match &self.lease {
-            Lease::Missing { .. } => return,
-            Lease::NeverSeen => self.terms.lease,
-            Lease::Found { record, .. } => self.terms.hold(record).max(self.terms.lease),
-        };
-        self.lease = Lease::Missing {
-            held_until: now.saturating_add(hold),
-        };
-    }
-
     fn stored(&mut self, step: &Step, sent: Duration, now: Duration, later: Duration) {
-        let (Step::Create(written)
-        | Step::Replace {
-            record: written, ..
-        }) = step
-        else {
-            return self.found(now, later);
+        let written = match (step, &self.role) {
+            (Step::Replace { record, .. }, _) | (Step::Create(record), Role::Leader { .. }) => {
+                record
+            }
+            // A claim, which has to stand.
+            _ => return self.found(now, later),
         };
         match &self.lease {
             Lease::Found { record, .. } if record.holder == written.holder => {}
@@ -383,17 +374,20 @@ impl Candidate {
         }
     }
 
+    /// There is no Lease: a leader creates it anew, and a standby claims it when no leader did.
     fn missing(&mut self, now: Duration, later: Duration) {
-        self.miss(now);
-        match (&self.role, &self.lease) {
-            (Role::Leader { .. }, _) => {
+        let claim_at = match self.lease {
+            Lease::Missing { claim_at } => claim_at,
+            Lease::NeverSeen | Lease::Found { .. } => now.saturating_add(self.terms.retry * 2),
+        };
+        self.lease = Lease::Missing { claim_at };
+        match self.role {
+            Role::Leader { .. } => {
                 self.judged = true;
                 self.next_at = now;
             }
-            (Role::Standby, Lease::Missing { held_until }) => {
-                self.wait_unless_free(*held_until, now, later);
-            }
-            _ => {}
+            Role::Standby => self.wait_unless_free(claim_at, now, later),
+            Role::Released | Role::Lost(_) => {}
         }
     }
 
@@ -408,12 +402,8 @@ impl Candidate {
         };
     }
 
-    fn wait_unless_free(&mut self, held_until: Duration, now: Duration, later: Duration) {
-        self.judged = now >= held_until;
-        self.next_at = if self.judged {
-            now
-        } else {
-            later.min(held_until)
-        };
+    fn wait_unless_free(&mut self, free_at: Duration, now: Duration, later: Duration) {
+        self.judged = now >= free_at;
+        self.next_at = if self.judged { now } else { later.min(free_at) };
     }
 }

@@ -31,13 +31,31 @@ impl Story {
         }
     }
 
-    /// A story that begins when the candidate has just become leader by creating the Lease.
-    fn of_a_leader() -> Self {
+    /// A story that begins when the candidate is about to create the Lease.
+    fn before_a_claim() -> Self {
         let mut story = Self::new();
+        story.now = s(96);
         story.answer(Answer::Missing);
-        story.at(115);
+        story.at(100);
         story.answer(Answer::Missing);
+        story
+    }
+
+    /// A story in which the candidate has just created the Lease.
+    fn of_a_claim() -> Self {
+        let mut story = Self::before_a_claim();
         story.stored("1");
+        story
+    }
+
+    /// A story that begins when the candidate has just become leader of a Lease that it created.
+    fn of_a_leader() -> Self {
+        let mut story = Self::before_a_claim();
+        let claim = story.written();
+        story.stored("1");
+        story.at(115);
+        story.finds("1", &claim);
+        story.stored("2");
         assert_eq!(story.me.leads_until(story.now), Some(s(130)));
         story
     }
@@ -183,29 +201,68 @@ fn another_version_of_the_same_record_is_no_sign_of_life() {
 }
 
 #[test]
-fn a_lease_that_is_missing_at_first_sight_may_have_a_leader() {
+fn a_lease_that_stays_missing_is_claimed_and_led_when_the_claim_has_stood() {
     let mut story = Story::new();
+    story.now = s(96);
     story.answer(Answer::Missing);
     while let Step::Wait { .. } = story.step() {
         story.waits();
         story.answer(Answer::Missing);
     }
-    assert_eq!(story.now, s(115));
-    assert!(matches!(story.step(), Step::Create(_)));
+    assert_eq!(story.now, s(100), "a leader would have created it by now");
+    let claim = story.written();
+    assert_eq!(claim.transitions, Some(0));
+    story.answer_after(
+        s(1),
+        Answer::Stored {
+            version: "1".into(),
+            record: claim.clone(),
+        },
+    );
+    assert_eq!(
+        story.me.leads_until(story.now),
+        None,
+        "whoever led may not know yet"
+    );
+    while let Step::Wait { .. } = story.step() {
+        story.waits();
+        story.finds("1", &claim);
+    }
+    assert_eq!(story.now, s(116), "a whole lease after the answer");
+    assert!(matches!(story.step(), Step::Replace { .. }));
     assert_eq!(story.written().transitions, Some(0));
+    story.stored("2");
+    assert_eq!(story.me.leads_until(story.now), Some(s(131)));
 }
 
 #[test]
-fn a_lease_that_vanishes_may_have_been_renewed_just_before() {
-    let mut story = Story::new();
-    story.finds("7", &held_by("other"));
+fn a_claim_that_somebody_else_overtook_waits_for_him() {
+    let mut story = Story::of_a_claim();
     story.at(114);
+    story.finds("2", &held_by("other"));
+    assert_eq!(story.takes_over_from(&held_by("other")), 129);
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_has_to_stand_from_when_it_is_seen() {
+    let mut story = Story::before_a_claim();
+    let claim = story.written();
+    story.answer_after(s(5), Answer::Failed);
+    story.finds("1", &claim);
+    assert_eq!(story.me.leads_until(story.now), None);
+    assert_eq!(story.takes_over_from(&claim), 120);
+}
+
+#[test]
+fn a_lease_that_vanishes_again_and_again_is_claimed_anew_each_time() {
+    let mut story = Story::of_a_claim();
+    story.at(111);
     story.answer(Answer::Missing);
-    story.at(128);
-    story.answer(Answer::Missing);
-    assert_eq!(story.waits(), 129, "114 s + 15 s");
+    story.at(115);
     story.answer(Answer::Missing);
     assert!(matches!(story.step(), Step::Create(_)));
+    story.stored("9");
+    assert_eq!(story.me.leads_until(story.now), None);
 }
 
 #[test]
@@ -280,7 +337,7 @@ fn the_lease_counts_from_before_the_renewal_was_sent() {
     assert_eq!(story.waits(), 117);
     let record = story.written();
     assert_eq!(record.transitions, Some(0), "the holder is the same");
-    assert_eq!(record.acquired, Some(wall(s(115))));
+    assert_eq!(record.acquired, Some(wall(s(100))), "when it was claimed");
     assert_eq!(record.renewed, Some(wall(s(117))));
     let stored = Answer::Stored {
         version: "2".into(),
@@ -449,12 +506,9 @@ fn a_lease_deleted_while_we_lead_is_created_again_while_ours_is_good() {
 
 #[test]
 fn without_a_namespace_there_is_no_storm_of_creates() {
-    let mut story = Story::new();
-    story.answer(Answer::Missing);
-    story.at(115);
-    story.answer(Answer::Missing);
+    let mut story = Story::before_a_claim();
     story.answer(Answer::Gone);
-    assert_eq!(story.waits(), 117);
+    assert_eq!(story.waits(), 102);
 }
 
 #[test]

@@ -571,6 +571,15 @@ pub fn small() -> Vec<Election> {
             faults: 0,
             may_delete: true,
             until: 40,
+            ..base.clone()
+        },
+        Election {
+            name: "no Lease at first, deleted by hand while a standby stands still",
+            faults: 1,
+            edits: 1,
+            may_delete: true,
+            no_lease: true,
+            until: 40,
             ..base
         },
     ]
@@ -586,21 +595,6 @@ pub fn large() -> Vec<Election> {
             ..one
         })
         .collect()
-}
-
-/// Where a property is known not to hold: the Lease is deleted by hand, and a standby that saw
-/// none before anybody led, and nothing since, takes its second sight of none for the same one.
-pub fn open() -> Vec<(Election, &'static [&'static str])> {
-    let deleted = Election {
-        name: "a Lease deleted by hand while a standby stands still",
-        faults: 1,
-        edits: 1,
-        may_delete: true,
-        no_lease: true,
-        until: 40,
-        ..small()[0].clone()
-    };
-    vec![(deleted, &[E1])]
 }
 
 /// What is taken out, where, and which properties must fail.

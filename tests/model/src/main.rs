@@ -60,10 +60,6 @@ fn main() -> ExitCode {
         let name = format!("election: {:?} ({})", one.variant, one.name);
         run.fails(name, one, expected, election::describe);
     }
-    for (one, expected) in if large { election::open() } else { Vec::new() } {
-        let name = format!("election: {} (known, open)", one.name);
-        run.fails(name, one, expected, election::describe);
-    }
     for (one, expected) in gate::variants() {
         let name = format!("gate: {:?} ({})", one.variant, one.name);
         run.fails(name, one, expected, gate::describe);
