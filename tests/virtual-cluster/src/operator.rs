@@ -8,26 +8,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use fabric_job_operator::{
-    controller::{self, Clock, Services, Settings},
-    entra::{Authority, EntraClient},
-    fabric::{Endpoint, FabricClient},
-    outbound::{Origin, Transport},
-    telemetry::{Metrics, Readiness},
-};
+use fabric_job_operator::{controller, outbound::Transport};
 use fabric_simulator::{Config, Entry, Identity, JobRef, JobSpec, Route, Simulator};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tower::{BoxError, ServiceExt};
 use uuid::Uuid;
 
 use crate::{
     api_server::{ApiServer, CANCELLATIONS, NAMESPACE, OPERATOR, SECRETS},
     clock::{Calendar, pass},
+    process::Process,
 };
 
 /// How often a waiting test looks: fine enough to say when something happened, in seconds.
@@ -45,13 +38,7 @@ pub struct Bench {
     pub panics: Arc<Mutex<HashMap<Uuid, usize>>>,
     /// How many resources the operator that starts next works on at once.
     pub concurrency: u16,
-    running: Option<Running>,
-}
-
-struct Running {
-    task: JoinHandle<Result<(), controller::RunError>>,
-    shutdown: CancellationToken,
-    readiness: Readiness,
+    running: Option<Process>,
 }
 
 /// Without an operator: [`Bench::start`] starts it.
@@ -110,69 +97,43 @@ impl Bench {
 
     /// Starts the operator on a node whose clock is wrong by this much.
     pub fn start_on_a_node_ahead_by(&mut self, ahead: SignedDuration) {
-        let origin = |text| Origin::parse(text, false).expect("a valid origin");
-        let endpoint = Endpoint::new(origin("https://api.fabric.microsoft.com"));
-        let authority = Authority::new(origin("https://login.microsoftonline.com"));
-        let scope = "https://api.fabric.microsoft.com/.default".to_owned();
-        let readiness = Readiness::not_yet("starting");
-        let services = Services {
-            client: self.server.client(OPERATOR),
-            fabric: FabricClient::new(self.transport(), endpoint),
-            entra: EntraClient::new(self.transport(), authority, scope),
-            clock: Clock::starting_at(self.calendar.now() + ahead),
-            metrics: Arc::new(Metrics::new()),
-            readiness: readiness.clone(),
-        };
-        let settings = Settings {
-            namespace: None,
-            concurrency: self.concurrency,
-        };
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(controller::run(settings, services, shutdown.clone()));
-        self.running = Some(Running {
-            task,
-            shutdown,
-            readiness,
-        });
+        self.running = Some(Process::start(
+            self.server.client(OPERATOR),
+            (self.transport(), self.transport()),
+            self.concurrency,
+            self.calendar.now() + ahead,
+        ));
     }
 
     /// Ends the operator as SIGKILL does: in the middle of whatever it does.
     pub fn kill(&mut self) {
-        self.running.take().expect("the operator runs").task.abort();
+        self.running.take().expect("the operator runs").kill();
     }
 
     /// Ends the operator as SIGTERM does.
     pub async fn shut_down(&mut self) -> Result<(), controller::RunError> {
         let running = self.running.take().expect("the operator runs");
-        running.shutdown.cancel();
-        running.task.await.expect("the controller does not panic")
+        running.terminate();
+        running.ended().await
     }
 
     /// Tells the operator to end, as SIGTERM does, and does not wait for it.
     pub fn begin_shutdown(&self) {
-        self.running
-            .as_ref()
-            .expect("the operator runs")
-            .shutdown
-            .cancel();
+        self.process().terminate();
     }
 
     /// Whether the operator has ended.
     pub fn is_shut_down(&self) -> bool {
-        self.running
-            .as_ref()
-            .expect("the operator was started")
-            .task
-            .is_finished()
+        self.process().has_ended()
     }
 
     /// Why the operator is not ready, if it is not.
     pub fn not_ready(&self) -> Option<String> {
-        self.running
-            .as_ref()
-            .expect("the operator runs")
-            .readiness
-            .reason()
+        self.process().not_ready()
+    }
+
+    fn process(&self) -> &Process {
+        self.running.as_ref().expect("the operator was started")
     }
 
     fn transport(&self) -> Transport {
@@ -330,7 +291,7 @@ impl Default for Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         if let Some(running) = &self.running {
-            running.task.abort();
+            running.kill();
         }
     }
 }
