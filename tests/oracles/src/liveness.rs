@@ -135,7 +135,8 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                 "the observation ended before the quiet time was over".into(),
             );
         }
-        for request in requests_for_nobody(history, resource, end.stored) {
+        let asked_from = end.stored.max(facts.stale_until.unwrap_or(end.stored));
+        for request in requests_for_nobody(history, resource, asked_from) {
             broken(
                 request.0,
                 format!("request {} was sent after the end", request.1),
@@ -154,7 +155,7 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
             request.resource == PLURAL
                 && request.namespace == resource.namespace
                 && request.name == resource.name
-                && facts.before(end.stored, request.time)
+                && facts.before(asked_from, request.time)
                 && resource
                     .gone
                     .is_none_or(|gone| !facts.before(gone, request.time))

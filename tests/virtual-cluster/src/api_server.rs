@@ -224,6 +224,7 @@ impl ApiServer {
 
     /// Forgets history, as etcd's compaction does: open watches get 410, and clients list anew.
     pub fn expire_watches(&self) {
+        self.shared.mood.send_modify(|mood| mood.stale = None);
         self.shared.change(|store, _| store.forget_history());
     }
 

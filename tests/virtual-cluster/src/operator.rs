@@ -107,19 +107,26 @@ impl Bench {
 
     /// Ends the operator as SIGKILL does: in the middle of whatever it does.
     pub fn kill(&mut self) {
-        self.running.take().expect("the operator runs").kill();
+        self.running
+            .take()
+            .expect("the operator runs")
+            .signals()
+            .kill();
     }
 
     /// Ends the operator as SIGTERM does.
     pub async fn shut_down(&mut self) -> Result<(), controller::RunError> {
         let running = self.running.take().expect("the operator runs");
-        running.terminate();
-        running.ended().await
+        running.signals().terminate();
+        running
+            .ended()
+            .await
+            .expect("the controller does not panic")
     }
 
     /// Tells the operator to end, as SIGTERM does, and does not wait for it.
     pub fn begin_shutdown(&self) {
-        self.process().terminate();
+        self.process().signals().terminate();
     }
 
     /// Whether the operator has ended.
@@ -291,7 +298,7 @@ impl Default for Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         if let Some(running) = &self.running {
-            running.kill();
+            running.signals().kill();
         }
     }
 }

@@ -10,14 +10,33 @@ use fabric_job_operator::{
     telemetry::{Metrics, Readiness},
 };
 use jiff::Timestamp;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// One process of the operator.
 pub struct Process {
     task: JoinHandle<Result<(), controller::RunError>>,
-    shutdown: CancellationToken,
+    signals: Signals,
     readiness: Readiness,
+}
+
+/// Ends a process, from wherever: its own calls included.
+#[derive(Clone)]
+pub struct Signals {
+    abort: AbortHandle,
+    shutdown: CancellationToken,
+}
+
+impl Signals {
+    /// As SIGKILL does: in the middle of whatever it does.
+    pub fn kill(&self) {
+        self.abort.abort();
+    }
+
+    /// As SIGTERM does.
+    pub fn terminate(&self) {
+        self.shutdown.cancel();
+    }
 }
 
 impl Process {
@@ -48,21 +67,20 @@ impl Process {
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(controller::run(settings, services, shutdown.clone()));
+        let signals = Signals {
+            abort: task.abort_handle(),
+            shutdown,
+        };
         Self {
             task,
-            shutdown,
+            signals,
             readiness,
         }
     }
 
-    /// Ends it as SIGKILL does: in the middle of whatever it does.
-    pub fn kill(&self) {
-        self.task.abort();
-    }
-
-    /// Tells it to end, as SIGTERM does, and does not wait for it.
-    pub fn terminate(&self) {
-        self.shutdown.cancel();
+    /// What ends it.
+    pub fn signals(&self) -> &Signals {
+        &self.signals
     }
 
     /// Whether it has ended.
@@ -74,13 +92,9 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Those of [`controller::run`].
-    ///
-    /// # Panics
-    ///
-    /// When it panicked or was killed.
-    pub async fn ended(self) -> Result<(), controller::RunError> {
-        self.task.await.expect("the controller does not panic")
+    /// When it was killed or panicked.
+    pub async fn ended(self) -> Result<Result<(), controller::RunError>, JoinError> {
+        self.task.await
     }
 
     /// Why it is not ready, if it is not.

@@ -23,6 +23,8 @@ pub enum Fault {
     LoseRequest,
     /// It is carried out, but the client sees a broken connection.
     LoseAnswer,
+    /// It never arrives, and after this time the client sees that the connection is broken.
+    LoseAfter(Duration),
     /// It does nothing and is never answered.
     Hang,
     /// It is carried out and never answered.

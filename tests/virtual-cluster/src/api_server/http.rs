@@ -62,6 +62,10 @@ pub async fn serve(
             Refusal::new(code, "the test asked for this answer").response()
         }
         Some(Fault::LoseRequest) => return lost(),
+        Some(Fault::LoseAfter(time)) => {
+            pass(time).await;
+            return lost();
+        }
         Some(Fault::Hang) => return std::future::pending().await,
         Some(Fault::Delay(delay)) => {
             pass(delay).await;
