@@ -19,6 +19,14 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fabric-job-operator
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
+# How long each fuzz target runs.
+SECONDS ?= 60
+# What cargo-fuzz passes to the compiler, but for the sanitizer, which safe code has no use for:
+# so the ordinary toolchain does, and nothing has to be installed.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | \
@@ -51,6 +59,27 @@ lint: $(DENY) ## Check format, lints, the build without test features, and the d
 $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
+
+# What is new and interesting is kept below target/fuzz-found, where the next run begins; what breaks a
+# law is written there, too, and belongs into tests/fuzz/corpus once it is mended. The target is
+# named so that the flags do not reach build scripts.
+.PHONY: fuzz
+fuzz: ## Try random input on every parser and on the core; SECONDS=n for each target
+	@host="$$(rustc -vV | sed -n 's/^host: //p')"; \
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build -p fuzz --features libfuzzer --bins --profile fuzz \
+		--target "$$host"; \
+	findings=0; \
+	for program in tests/fuzz/targets/*.rs; do \
+		name="$$(basename "$$program" .rs)"; kept="$(TARGET_DIR)/fuzz-found/$$name"; \
+		mkdir -p "$$kept/inputs"; \
+		if "$(TARGET_DIR)/$$host/fuzz/fuzz_$$name" "$$kept/inputs" "tests/fuzz/corpus/$$name" \
+			-max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 \
+			-artifact_prefix="$$kept/" >"$$kept/log" 2>&1; \
+		then result='0 findings'; else result="A FINDING: $$kept/log"; findings=1; fi; \
+		count="$$(sed -n 's/^stat::number_of_executed_units: *//p' "$$kept/log")"; \
+		printf '%-14s %10s executions  %s\n' "$$name" "$${count:-?}" "$$result"; \
+	done; \
+	exit $$findings
 
 .PHONY: figures
 figures: ## Print size, memory and latency of a release build (minutes; absolute, not a test)

@@ -10,6 +10,9 @@
 mod clock;
 mod credentials;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod known;
 mod kubernetes;
 mod schema;

@@ -229,7 +229,9 @@ fn shown(raw: &str, limit: usize, credential: &Credential) -> Option<String> {
     let secret = match &credential.proof {
         Proof::ClientSecret(secret) => secret.expose_secret(),
     };
-    if !secret.is_empty() && raw.contains(secret) {
+    // Also where it only appears once the text is clean.
+    let repeats = |text: &str| !secret.is_empty() && text.contains(secret);
+    if repeats(raw) || repeats(&text::clean(raw, usize::MAX)) {
         return Some(text::WITHHELD.to_owned());
     }
     text::clean_some(raw, limit)

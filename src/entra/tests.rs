@@ -597,6 +597,21 @@ fn rows() -> Vec<Row> {
             Refused("AZURE_CLIENT_SECRET"),
         ),
         (
+            "the secret with an invisible character in the text",
+            body(
+                401,
+                &json!({
+                    "error": "invalid_client",
+                    "error_description": format!(
+                        "AADSTS7000215: {}\u{200b}{} is wrong", &SECRET[..5], &SECRET[5..]
+                    ),
+                }),
+            ),
+            "AADSTS7000215",
+            "withheld",
+            Refused("AZURE_CLIENT_SECRET"),
+        ),
+        (
             "throttled",
             Script::Answer(
                 429,

@@ -131,7 +131,7 @@ pub(super) fn header(
     token: &AccessToken,
 ) -> Option<String> {
     let raw = String::from_utf8_lossy(headers.get(name)?.as_bytes());
-    if token.is_in(&raw) {
+    if repeats(&raw, token) {
         return None;
     }
     clean_some(&raw, limit)
@@ -140,11 +140,16 @@ pub(super) fn header(
 /// Replaces every text that repeats `token`, before anything is cut.
 fn withhold(value: &mut Value, token: &AccessToken) {
     match value {
-        Value::String(text) if token.is_in(text) => text::WITHHELD.clone_into(text),
+        Value::String(text) if repeats(text, token) => text::WITHHELD.clone_into(text),
         Value::Array(values) => values.iter_mut().for_each(|value| withhold(value, token)),
         Value::Object(object) => object.values_mut().for_each(|value| withhold(value, token)),
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// Whether `text` holds a part of `token`, or would hold it once it is clean.
+fn repeats(text: &str, token: &AccessToken) -> bool {
+    token.is_in(text) || token.is_in(&clean(text, usize::MAX))
 }
 
 /// An id is shown and searched for, so it is short and plain.
@@ -157,12 +162,23 @@ fn is_id(text: &str) -> bool {
 
 fn status(value: Option<&Value>) -> JobStatus {
     match value {
-        Some(Value::String(text)) => JobStatus::parse(&clean(text, text::NAME)),
+        Some(Value::String(text)) => status_word(text),
         Some(Value::Number(number)) => JobStatus::Other(clean(&number.to_string(), text::NAME)),
         Some(Value::Bool(flag)) => JobStatus::Other(flag.to_string()),
         None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
             JobStatus::Other(String::new())
         }
+    }
+}
+
+/// A word that becomes a known one only by cleaning is not known: an end rests on what Fabric
+/// said. It is shown with what was hidden in it, so that it stays another word once it is stored.
+fn status_word(text: &str) -> JobStatus {
+    let shown = clean(text, text::NAME);
+    match JobStatus::parse(&shown) {
+        JobStatus::Other(word) => JobStatus::Other(word),
+        known if text.trim() == shown => known,
+        _ => JobStatus::Other(clean(&text.escape_default().to_string(), text::NAME)),
     }
 }
 
@@ -219,6 +235,19 @@ mod tests {
     fn read(text: &str) -> Option<Timestamp> {
         let body = json!({ "t": text });
         time(body.as_object().unwrap(), "t")
+    }
+
+    #[test]
+    fn a_status_with_something_hidden_in_it_is_no_known_status() {
+        for (sent, shown) in [
+            ("Can\u{200b}celled", "Can\\u{200b}celled"),
+            ("Fail\u{7f}ed", "Fail\\u{7f}ed"),
+        ] {
+            let read = status(Some(&json!(sent)));
+            assert_eq!(read, JobStatus::Other(shown.to_owned()));
+            assert_eq!(JobStatus::parse(read.as_str()), read, "as it is read back");
+        }
+        assert_eq!(status(Some(&json!(" cancelled\n"))), JobStatus::Cancelled);
     }
 
     proptest! {

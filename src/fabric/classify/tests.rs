@@ -1247,6 +1247,13 @@ fn texts() -> Vec<Row> {
         ),
         row(
             0,
+            "a part of our token with an invisible character in it",
+            Cancel,
+            says(&format!("\"{}\u{200b}{}\"", &TOKEN[42..60], &TOKEN[60..])),
+            unknown(ours(500, "X", withheld)),
+        ),
+        row(
+            0,
             "another token in the message",
             Cancel,
             says("\"got Bearer abcdefghijklmnop1234\""),

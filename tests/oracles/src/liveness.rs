@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::history::{History, Identity, Kind, Resource, Version};
 use crate::property::{Property, Violation};
+use crate::record::PERSON_MUST_ACT;
 use crate::status::{plus, signed};
 
 /// The plural of the cancellations in the API.
@@ -219,7 +220,7 @@ pub fn l4_no_livelock(history: &History) -> Vec<Violation> {
         found.extend(
             resource
                 .writes()
-                .filter(|(before, after)| news(before) == news(after))
+                .filter(|(before, after)| news(before) == news(after) && !tells_a_person(after))
                 .map(|(before, after)| {
                     Violation::new(
                         Property::L4,
@@ -258,6 +259,12 @@ pub fn l4_no_livelock(history: &History) -> Vec<Violation> {
         }));
     }
     found
+}
+
+/// Whether the wording itself is news: what a person must mend next, or why it is held back.
+fn tells_a_person(version: &Version) -> bool {
+    let reason = version.reason("Ready");
+    reason == "Suspended" || PERSON_MUST_ACT.contains(&reason)
 }
 
 /// What a status says, without what is only wording: a write that changes messages alone feeds

@@ -22,7 +22,7 @@ const ENDS: [&str; 8] = [
 ];
 
 /// Reasons that a person must act upon; only with these can it be stalled and go on.
-const PERSON_MUST_ACT: [&str; 8] = [
+pub(crate) const PERSON_MUST_ACT: [&str; 8] = [
     "CredentialsNotFound",
     "CredentialsInvalid",
     "IdentityNotAllowed",

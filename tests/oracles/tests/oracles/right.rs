@@ -169,6 +169,10 @@ fn a_missing_job_and_a_deadline_pass() {
             condition("Cancelled", "Unknown", "Pending"),
         ]);
     });
+    // What stands in the way now is another thing of the same kind.
+    story.write(stuck, 300, |status| {
+        status["conditions"][0]["message"] = json!("Another right is missing.");
+    });
     story.end(stuck, 3703, "False", "DeadlineExceeded", "False", "Unknown");
     passes(&story);
 }

@@ -1,0 +1,5 @@
+//! `fuzz::location` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::location(input));
