@@ -8,9 +8,7 @@ use clap::error::ErrorKind;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::controller::{self, Clock};
-use crate::entra::{Authority, EntraClient};
-use crate::fabric::{Endpoint, FabricClient};
+use crate::controller;
 use crate::outbound;
 use crate::telemetry::probes::{self, BindAddress};
 use crate::telemetry::{Metrics, Readiness, logs};
@@ -18,6 +16,7 @@ use crate::telemetry::{Metrics, Readiness, logs};
 mod config;
 mod flags;
 mod kubernetes;
+mod operate;
 mod process;
 
 pub use config::{Config, Proxy, UsageError};
@@ -26,6 +25,7 @@ pub use process::Failure;
 pub use crate::telemetry::text::in_one_line;
 
 use flags::{CommandLine, Subcommands};
+use operate::{Wiring, operate};
 use process::{Process, Servers};
 
 /// What the command line asks for.
@@ -94,6 +94,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         namespace,
         context,
         concurrency,
+        leader_elect,
+        lease_namespace,
+        lease_name,
         metrics_bind_address,
         health_probe_bind_address,
         shutdown_grace,
@@ -114,6 +117,11 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         namespace = namespace.as_deref().unwrap_or("(all)"),
         context,
         concurrency,
+        leader_elect,
+        lease_namespace = lease_namespace
+            .as_deref()
+            .unwrap_or("(the Pod's, or the context's)"),
+        lease_name,
         metrics_bind_address = metrics_bind_address
             .map_or_else(|| "0".to_owned(), |address| address.to_string()),
         %health_probe_bind_address,
@@ -151,6 +159,11 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             namespace,
             concurrency,
         },
+        lease: leader_elect.then_some(operate::Lease {
+            namespace: lease_namespace,
+            name: lease_name,
+        }),
+        grace: shutdown_grace,
     };
     let work = operate(wiring, metrics, readiness.clone(), shutdown.clone());
     Process {
@@ -189,36 +202,4 @@ async fn serve(
             .await?;
     }
     Ok(servers)
-}
-
-/// What the wiring needs of the configuration.
-struct Wiring {
-    context: Option<String>,
-    outbound: outbound::client::Settings,
-    fabric_endpoint: Endpoint,
-    fabric_scope: String,
-    entra_authority: Authority,
-    controller: controller::Settings,
-}
-
-/// The wiring: builds what the controller needs, and runs it until `shutdown`.
-async fn operate(
-    wiring: Wiring,
-    metrics: Arc<Metrics>,
-    readiness: Readiness,
-    shutdown: CancellationToken,
-) -> Result<(), Failure> {
-    let client = kubernetes::connect(wiring.context.as_deref()).await?;
-    // Connections of their own for Fabric and Entra: no token can meet another's host.
-    let fabric = outbound::client::transport(&wiring.outbound)?;
-    let entra = outbound::client::transport(&wiring.outbound)?;
-    let services = controller::Services {
-        client,
-        fabric: FabricClient::new(fabric, wiring.fabric_endpoint),
-        entra: EntraClient::new(entra, wiring.entra_authority, wiring.fabric_scope),
-        clock: Clock::system(),
-        metrics,
-        readiness,
-    };
-    Ok(controller::run(wiring.controller, services, shutdown).await?)
 }

@@ -15,6 +15,7 @@ mod events;
 pub mod fuzzing;
 mod known;
 mod kubernetes;
+mod leadership;
 mod schema;
 mod secret;
 mod status;
@@ -42,6 +43,7 @@ use crate::telemetry::metrics::ReconcileResult;
 use crate::telemetry::{Metrics, Readiness};
 
 pub use clock::{Alignment, Clock};
+pub use leadership::{FENCE, Leadership};
 
 use credentials::Credentials;
 use events::Events;
@@ -54,6 +56,10 @@ type Watched = DeserializeGuard<FabricJobCancellation>;
 
 /// How often a cluster that is not ready for the operator is asked again.
 const START_INTERVAL: Duration = Duration::from_secs(5);
+
+/// When the lease is about to end and nobody has said so yet, resources are taken up again after
+/// this.
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
 
 /// What the controller is told about its work.
 #[derive(Clone, Debug)]
@@ -74,6 +80,8 @@ pub struct Services {
     pub entra: EntraClient,
     /// The clock.
     pub clock: Clock,
+    /// Whether this process acts, or stands by.
+    pub leadership: Leadership,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What `/readyz` says.
@@ -98,12 +106,14 @@ struct Context {
     events: Events,
     known: Known,
     clock: Clock,
+    leadership: Leadership,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     cache: Cache<Watched>,
 }
 
-/// Watches and works until `shutdown`, then finishes what lies between request and record.
+/// Watches and works until `shutdown`, then finishes what lies between request and record. While
+/// another replica leads it only watches; when leadership begins, every resource is visited.
 ///
 /// # Errors
 /// [`RunError`] when it ends for another reason.
@@ -117,6 +127,7 @@ pub async fn run(
         fabric,
         entra,
         clock,
+        leadership,
         metrics,
         readiness,
     } = services;
@@ -130,6 +141,7 @@ pub async fn run(
     };
     let controller = Controller::new(api, watcher::Config::default().any_semantic())
         .with_config(ControllerConfig::default().concurrency(settings.concurrency))
+        .reconcile_all_on(leadership.beginnings())
         .graceful_shutdown_on(shutdown.clone().cancelled_owned());
     let cache = controller.store();
     let context = Arc::new(Context {
@@ -141,6 +153,7 @@ pub async fn run(
         gate: Gate::new(),
         known: Known::default(),
         clock,
+        leadership,
         metrics,
         shutdown: shutdown.clone(),
         cache: cache.clone(),
@@ -268,6 +281,14 @@ async fn reconcile(
     watched: Arc<Watched>,
     ctx: Arc<Context>,
 ) -> Result<Action, std::convert::Infallible> {
+    if !ctx.leadership.holds(&ctx.clock) {
+        return Ok(if ctx.leadership.stands_by() {
+            // All are visited when leadership begins.
+            Action::await_change()
+        } else {
+            Action::requeue(ctx.clock.really(LAST_MOMENTS))
+        });
+    }
     let _running = ctx.metrics.reconcile_started();
     let existing = ctx.cache.len();
     ctx.known.prune(existing, || {

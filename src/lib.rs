@@ -9,6 +9,7 @@
 //!          │         ├────────► fabric ──► cancellation, entra (AccessToken), outbound, telemetry
 //!          │         ├────────► entra  ──► outbound, telemetry
 //!          │         └────────► telemetry
+//!          ├───► election ────► telemetry             (controller never sees it)
 //!          └───► fabric, entra, outbound, telemetry, api    (to build them)
 //!
 //! outbound ──► telemetry    (text cleaning; what is safe to send a secret to is decided here)
@@ -18,6 +19,7 @@ pub mod api;
 pub mod cancellation;
 pub mod cli;
 pub mod controller;
+pub mod election;
 pub mod entra;
 pub mod fabric;
 pub mod outbound;

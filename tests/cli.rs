@@ -248,6 +248,25 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "whole number from 1 to 1024",
     ),
     (
+        "leader-elect",
+        "LEADER_ELECT",
+        "yes",
+        "must be true or false",
+    ),
+    (
+        "lease-namespace",
+        "POD_NAMESPACE",
+        "Operators",
+        "at most 63 lower case letters",
+    ),
+    (
+        "lease-name",
+        "LEASE_NAME",
+        "my_lease",
+        "the name of a Lease",
+    ),
+    ("lease-name", "LEASE_NAME", "lease.", "the name of a Lease"),
+    (
         "metrics-bind-address",
         "METRICS_BIND_ADDRESS",
         "8080",
@@ -316,7 +335,10 @@ fn what_the_grammar_does_not_know_is_refused_in_one_sentence() {
             &["--concurency", "3"][..],
             "similar argument exists: '--concurrency'",
         ),
-        (&["--leader-elect"], "unexpected argument '--leader-elect'"),
+        (
+            &["--leader-elected"],
+            "similar argument exists: '--leader-elect'",
+        ),
         (&["cancel"], "unrecognized subcommand 'cancel'"),
         (
             &["--concurrency", "1", "--concurrency", "2"],
@@ -419,6 +441,8 @@ fn the_first_line_shows_the_defaults_when_nothing_is_set() {
     assert_eq!(settings["allow_loopback_http"], false);
     assert_eq!(settings["concurrency"], 32);
     assert_eq!(settings["shutdown_grace_seconds"], 25);
+    assert_eq!(settings["leader_elect"], true);
+    assert_eq!(settings["lease_name"], "fabric-job-operator");
     for absent in ["ca_bundle", "https_proxy", "no_proxy", "context"] {
         assert!(settings.get(absent).is_none(), "{settings}");
     }
@@ -427,12 +451,23 @@ fn the_first_line_shows_the_defaults_when_nothing_is_set() {
 #[test]
 fn a_flag_wins_over_its_variable_and_an_empty_variable_is_not_set() {
     let running = Running::start(
-        &["run", "--concurrency", "3", "--allow-loopback-http=false"],
+        &[
+            "run",
+            "--concurrency",
+            "3",
+            "--allow-loopback-http=false",
+            "--leader-elect",
+            "--lease-name",
+            "an.other",
+        ],
         &[
             ("MAX_CONCURRENT_RECONCILES", "7"),
             ("FABRIC_ALLOW_LOOPBACK_HTTP", "true"),
             ("SHUTDOWN_GRACE_SECONDS", "9"),
             ("FABRIC_SCOPE", ""),
+            ("LEADER_ELECT", "false"),
+            ("POD_NAMESPACE", "operators"),
+            ("LEASE_NAME", "unused"),
             ("WATCH_NAMESPACES", ""),
             ("RUST_LOG", ""),
         ],
@@ -441,6 +476,9 @@ fn a_flag_wins_over_its_variable_and_an_empty_variable_is_not_set() {
     assert_eq!(settings["concurrency"], 3);
     assert_eq!(settings["allow_loopback_http"], false);
     assert_eq!(settings["shutdown_grace_seconds"], 9);
+    assert_eq!(settings["leader_elect"], true);
+    assert_eq!(settings["lease_namespace"], "operators");
+    assert_eq!(settings["lease_name"], "an.other");
     assert_eq!(
         settings["fabric_scope"],
         "https://api.fabric.microsoft.com/.default"

@@ -195,7 +195,8 @@ impl<'a> Desk<'a> {
         let kubeconfig = plane
             .kubeconfig_service_account(namespace, "operator")
             .await;
-        self.launch(&kubeconfig.expect("its kubeconfig"), Vec::new())
+        let alone = vec!["--leader-elect=false".to_owned()];
+        self.launch(&kubeconfig.expect("its kubeconfig"), alone)
             .await;
     }
 

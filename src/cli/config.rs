@@ -39,6 +39,12 @@ pub struct Config {
     pub context: Option<String>,
     /// How many cancellations are worked on at once, 1 to 1024.
     pub concurrency: u16,
+    /// Whether a Lease is taken before anything is done.
+    pub leader_elect: bool,
+    /// The namespace of the Lease; the Pod's, or the kubeconfig context's, when absent.
+    pub lease_namespace: Option<String>,
+    /// The name of the Lease.
+    pub lease_name: String,
     /// Where `/metrics` is served; nowhere when absent.
     pub metrics_bind_address: Option<BindAddress>,
     /// Where `/livez` and `/readyz` are served.
@@ -158,6 +164,9 @@ impl Config {
             namespace,
             context,
             concurrency,
+            leader_elect,
+            lease_namespace,
+            lease_name,
             metrics_bind_address,
             health_probe_bind_address,
             shutdown_grace_seconds,
@@ -201,6 +210,11 @@ impl Config {
                 })
                 .transpose()?,
             concurrency: whole_number("concurrency", &concurrency, 1..=1024)?,
+            leader_elect: boolean("leader-elect", &leader_elect)?,
+            lease_namespace: lease_namespace
+                .map(|raw| namespace_name("lease-namespace", raw))
+                .transpose()?,
+            lease_name: lease_name_of(lease_name)?,
             metrics_bind_address: match metrics_bind_address.as_str() {
                 "0" => None,
                 raw => Some(address(
@@ -311,14 +325,28 @@ fn one_namespace(given: &[String]) -> Result<Option<String>, UsageError> {
     match given {
         [] => Ok(None),
         [one] if one.contains(',') => refuse(one, ONE_NAMESPACE),
-        [one] if is_dns_label(one) => Ok(Some(one.clone())),
-        [one] => refuse(
-            one,
-            "it must be the name of a namespace: at most 63 lower case letters, digits and \
-             dashes, with a letter or digit at both ends",
-        ),
+        [one] => namespace_name("namespace", one.clone()).map(Some),
         several => refuse(&several.join(","), ONE_NAMESPACE),
     }
+}
+
+fn namespace_name(flag: &str, raw: String) -> Result<String, UsageError> {
+    if is_dns_label(&raw) {
+        return Ok(raw);
+    }
+    let rule = "it must be the name of a namespace: at most 63 lower case letters, digits and \
+                dashes, with a letter or digit at both ends";
+    Err(UsageError::value(flag, &raw, rule))
+}
+
+/// Source: Kubernetes, "Object Names and IDs", DNS subdomain names.
+fn lease_name_of(raw: String) -> Result<String, UsageError> {
+    if raw.len() <= 253 && raw.split('.').all(is_dns_label) {
+        return Ok(raw);
+    }
+    let rule = "it must be the name of a Lease: lower case letters, digits, dashes and dots, with \
+                a letter or digit at both ends of each part";
+    Err(UsageError::value("lease-name", &raw, rule))
 }
 
 const ONE_NAMESPACE: &str =

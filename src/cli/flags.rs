@@ -145,6 +145,38 @@ pub(super) struct RunFlags {
     )]
     pub concurrency: String,
 
+    /// Takes a Lease before acting, so that of several replicas one acts
+    ///
+    /// The others stand by: ready, with metrics and a warm cache. Turn it off only where nothing
+    /// can start a second replica, not even for a moment.
+    #[arg(
+        long,
+        env = "LEADER_ELECT",
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true",
+        help_heading = KUBERNETES
+    )]
+    pub leader_elect: String,
+
+    /// The namespace of the Lease [default: the Pod's; outside a cluster the kubeconfig context's]
+    ///
+    /// All replicas need the same. A context without a namespace means `default`, as for kubectl.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", help_heading = KUBERNETES)]
+    pub lease_namespace: Option<String>,
+
+    /// The name of the Lease
+    #[arg(
+        long,
+        env = "LEASE_NAME",
+        value_name = "NAME",
+        default_value = "fabric-job-operator",
+        help_heading = KUBERNETES
+    )]
+    pub lease_name: String,
+
     /// Where `/metrics` is served (OpenMetrics); `0` turns it off
     ///
     /// ADDRESS:PORT, or :PORT for every interface. Port 0 picks a free one and logs it. `[::]`

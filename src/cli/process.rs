@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::controller;
+use crate::election;
 use crate::telemetry::Readiness;
 use crate::telemetry::probes::{self, BindAddress};
 
@@ -53,6 +54,9 @@ pub enum Failure {
     /// The controller could not go on.
     #[error(transparent)]
     Controller(#[from] controller::RunError),
+    /// Another replica may act now.
+    #[error("this replica is not the leader any more")]
+    LeadershipLost(#[from] election::Lost),
     /// A server ended although nobody asked it to.
     #[error("the server of {flag} broke down")]
     Server {
@@ -64,8 +68,8 @@ pub enum Failure {
     /// The controller ended although nobody asked it to.
     #[error("the controller stopped by itself, which is a bug")]
     StoppedByItself,
-    /// The controller panicked outside a reconcile.
-    #[error("the controller broke down, which is a bug")]
+    /// The controller panicked outside a reconcile, or the election panicked.
+    #[error("the controller or the election broke down, which is a bug")]
     Crashed(#[source] JoinError),
     /// What had been begun was not finished in time. Nothing is lost: the next start takes it up.
     #[error("not everything was finished within --shutdown-grace-seconds {}", .0.as_secs())]

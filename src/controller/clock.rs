@@ -77,6 +77,17 @@ impl Clock {
         })
     }
 
+    /// How many times faster than real it runs: 1 outside of tests.
+    #[must_use]
+    pub fn factor(&self) -> u32 {
+        self.pace.factor
+    }
+
+    /// How long this much of the clock's time really takes.
+    pub(super) fn really(&self, time: Duration) -> Duration {
+        time / self.pace.factor
+    }
+
     /// Compares the clock with the API server's. At the start (`forward`) it is set to that;
     /// later it is only ever set back, because a wait must never become shorter.
     pub fn align(&self, date: Timestamp, forward: bool) -> Alignment {

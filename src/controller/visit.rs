@@ -167,13 +167,14 @@ pub(super) async fn invalid(
 impl Visit<'_> {
     async fn run(&mut self) -> Result<(), VisitError> {
         let now = self.ctx.clock.now();
-        let going_on = !self.ctx.shutdown.is_cancelled();
+        let leads = self.ctx.leadership.holds(&self.ctx.clock);
+        let going_on = leads && !self.ctx.shutdown.is_cancelled();
         match self.core.next_step(now) {
             Step::Request if going_on => self.request().await?,
             Step::Look if going_on => self.look().await,
-            Step::GiveUp => self.give_up().await?,
-            Step::Request | Step::Look | Step::Wait { .. } => {}
-            Step::Finished => self.delete_when_expired().await?,
+            Step::GiveUp if leads => self.give_up().await?,
+            Step::Finished if leads => self.delete_when_expired().await?,
+            Step::Request | Step::Look | Step::GiveUp | Step::Finished | Step::Wait { .. } => {}
         }
         if self.gone {
             return Ok(());

@@ -22,8 +22,15 @@ use url::Url;
 
 use super::{Transport, origin};
 
-/// How long a connection may take, with name lookup, proxy and TLS. The fence before a cancel
-/// request counts on it: a request is either on its way after this long or never sent.
+/// How long a connection may take, with name lookup, proxy and TLS.
+///
+/// The fence before a cancel request counts on it: a request is on its way after this long, or
+/// never sent. That holds because only HTTP/1 is spoken. A request gets a connection of its own
+/// for the time of the exchange, and is written to it at once, in one piece that any socket buffer
+/// takes. On HTTP/2 it would share one, and wait behind the server's limit of streams for as long
+/// as the whole call may take. (A kept connection that turns out to be closed is replaced by a
+/// new one before anything was written. Should both have been slow, which takes two accidents,
+/// the next leader's grace for a found intent, 25 s, still covers it.)
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an unused connection is kept. Azure's front ends close theirs after four minutes;
@@ -32,8 +39,6 @@ const IDLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// An answer has a status line and some 20 headers; a server that sends more is not one of ours.
 const MAX_HEADERS: usize = 100;
-/// The same limit for HTTP/2, in bytes.
-const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// How to reach Fabric and Entra. `Debug` does not print a proxy's password.
 #[derive(Clone, Default)]
@@ -125,8 +130,8 @@ fn client(settings: &Settings) -> Result<Client, Error> {
         .tls_version_min(reqwest::tls::Version::TLS_1_2)
         .connect_timeout(CONNECT_DEADLINE)
         .pool_idle_timeout(IDLE_DEADLINE)
-        .http1_max_headers(MAX_HEADERS)
-        .http2_max_header_list_size(MAX_HEADER_LIST_BYTES);
+        .http1_only()
+        .http1_max_headers(MAX_HEADERS);
     if let Some(url) = &settings.https_proxy {
         let proxy = Proxy::https(url.clone()).map_err(|source| Error::Proxy {
             source: source.without_url(),

@@ -192,6 +192,8 @@ pub struct Metrics {
     reconciles: Family<Reconcile, Counter>,
     panics: Family<Controller, Counter>,
     workers: Family<Controller, Gauge>,
+    leader: Gauge,
+    lease_failures: Counter,
 }
 
 impl Metrics {
@@ -210,6 +212,8 @@ impl Metrics {
             reconciles: Family::default(),
             panics: Family::default(),
             workers: Family::default(),
+            leader: Gauge::default(),
+            lease_failures: Counter::default(),
         };
         metrics.register();
         metrics.start_at_zero();
@@ -264,6 +268,16 @@ impl Metrics {
             "controller_runtime_active_workers",
             "Reconciles that are running now",
             self.workers.clone(),
+        );
+        registry.register(
+            "fabric_operator_leader",
+            "Whether this replica acts (1) or stands by (0)",
+            self.leader.clone(),
+        );
+        registry.register(
+            "fabric_operator_lease_renewal_failures",
+            "Calls of the leader for its Lease that failed or timed out",
+            self.lease_failures.clone(),
         );
     }
 
@@ -347,6 +361,16 @@ impl Metrics {
         self.panics.get_or_create(&Controller::OURS).inc();
     }
 
+    /// This replica acts, or does not.
+    pub fn leader(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// A call of the leader for its Lease failed or timed out.
+    pub fn lease_renewal_failed(&self) {
+        self.lease_failures.inc();
+    }
+
     /// Everything as OpenMetrics text, to be sent as [`CONTENT_TYPE`].
     #[must_use]
     pub fn to_open_metrics(&self) -> String {
@@ -406,6 +430,8 @@ mod tests {
         metrics.status_written(WriteResult::Conflict);
         metrics.reconciled(ReconcileResult::RequeueAfter);
         metrics.reconcile_panicked();
+        metrics.leader(true);
+        metrics.lease_renewal_failed();
 
         for sample in [
             r#"fabric_api_requests_total{operation="cancel",outcome="accepted"} 1"#,
@@ -417,6 +443,8 @@ mod tests {
             r#"fabric_status_writes_total{result="conflict"} 1"#,
             r#"controller_runtime_reconcile_total{controller="fabricjobcancellation",result="requeue_after"} 1"#,
             r#"controller_runtime_reconcile_panics_total{controller="fabricjobcancellation"} 1"#,
+            "fabric_operator_leader 1",
+            "fabric_operator_lease_renewal_failures_total 1",
         ] {
             has(&metrics, sample);
         }
@@ -433,6 +461,8 @@ mod tests {
             r#"controller_runtime_reconcile_total{controller="fabricjobcancellation",result="error"} 0"#,
             r#"controller_runtime_reconcile_panics_total{controller="fabricjobcancellation"} 0"#,
             r#"controller_runtime_active_workers{controller="fabricjobcancellation"} 0"#,
+            "fabric_operator_leader 0",
+            "fabric_operator_lease_renewal_failures_total 0",
         ] {
             has(&metrics, sample);
         }

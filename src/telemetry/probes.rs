@@ -68,43 +68,67 @@ impl fmt::Display for BindAddress {
 /// Whether the operator can do its work, and if not why: what `/readyz` answers. All clones
 /// speak of the same thing.
 #[derive(Clone, Debug)]
-pub struct Readiness(watch::Sender<Option<String>>);
+pub struct Readiness(watch::Sender<Hindrances>);
+
+/// What stands in the way, by who says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Hindrances {
+    work: Option<String>,
+    election: Option<String>,
+}
+
+impl Hindrances {
+    fn reason(&self) -> Option<&String> {
+        self.work.as_ref().or(self.election.as_ref())
+    }
+}
 
 impl Readiness {
     /// Not ready from the start, for this reason.
     #[must_use]
     pub fn not_yet(reason: impl Into<String>) -> Self {
-        Self(watch::Sender::new(Some(reason.into())))
+        Self(watch::Sender::new(Hindrances {
+            work: Some(reason.into()),
+            election: None,
+        }))
     }
 
     /// From now on it can.
     pub fn ready(&self) {
-        self.set(None);
+        self.set(|hindrances| hindrances.work = None);
     }
 
     /// From now on it cannot. `reason` is one line for the person who asks why: what is wrong
     /// and what to do.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        let reason = Some(reason.into());
+        self.set(|hindrances| hindrances.work = reason);
+    }
+
+    /// Whether this replica could lead, beside all else: `None` when it could, else why not, as
+    /// in [`Self::not_ready`].
+    pub fn could_lead(&self, hindrance: Option<String>) {
+        self.set(|hindrances| hindrances.election = hindrance);
     }
 
     /// Why it cannot; `None` when it can.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
-        self.0.borrow().clone()
+        self.0.borrow().reason().cloned()
     }
 
     /// A change is worth a line in the log, the same news again is not.
-    fn set(&self, wanted: Option<String>) {
+    fn set(&self, change: impl FnOnce(&mut Hindrances)) {
         self.0.send_if_modified(|current| {
-            if *current == wanted {
-                return false;
+            let before = current.clone();
+            change(current);
+            if before.reason() == current.reason() {
+                return before != *current;
             }
-            match &wanted {
+            match current.reason() {
                 None => tracing::info!("ready"),
                 Some(reason) => tracing::warn!(reason, "not ready"),
             }
-            *current = wanted;
             true
         });
     }

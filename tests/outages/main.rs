@@ -2,6 +2,7 @@
 //! those of the other journeys.
 
 mod apiserver;
+mod replicas;
 mod start;
 
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let mut suite = Suite::new().one_at_a_time();
-    for journeys in [start::journeys, apiserver::journeys] {
+    for journeys in [start::journeys, apiserver::journeys, replicas::journeys] {
         suite = journeys(suite);
     }
     suite.run()

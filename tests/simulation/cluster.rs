@@ -7,10 +7,11 @@ use std::{
 
 use jiff::SignedDuration;
 use oracles::{Lifecycle, ProcessEvent};
+use tokio::task::JoinError;
 use virtual_cluster::{
     api_server::{ApiServer, Arrival, Fault},
     clock::{Calendar, pass},
-    process::{Process, Signals},
+    process::{Broken, GRACE, Process, Replicas, Signals},
 };
 
 use crate::{
@@ -19,9 +20,6 @@ use crate::{
     weather::{Weather, WireFault},
     wire::{Dies, Fate, Wire},
 };
-
-/// What a process gets to end after SIGTERM.
-const GRACE: Duration = Duration::from_secs(25);
 
 /// All processes, and what decides upon their requests. Clones are the same.
 #[derive(Clone)]
@@ -112,23 +110,29 @@ impl Cluster {
                 .wire
                 .transport(&name, move |entra| deciding.decide_wire(&process, entra))
         };
+        let replicas = if state.slots.len() == 1 {
+            Replicas::One
+        } else {
+            Replicas::Several(name.clone(), self.shared.server.client(&name))
+        };
         let process = Process::start(
             self.shared.server.client(&name),
             (way(self), way(self)),
             32,
             self.shared.calendar.now() + ahead,
+            replicas,
         );
         state.slots[slot].running = Some((name.clone(), process.signals().clone()));
         drop(state);
         let cluster = self.clone();
         tokio::spawn(async move {
             let ended = process.ended().await;
-            cluster.ended(slot, &name, ended.is_ok_and(|result| result.is_ok()));
+            cluster.ended(slot, &name, ended);
         });
     }
 
     /// A process has ended, whyever.
-    fn ended(&self, slot: usize, name: &str, well: bool) {
+    fn ended(&self, slot: usize, name: &str, how: Result<Result<(), Broken>, JoinError>) {
         let mut state = self.state();
         let running = &mut state.slots[slot].running;
         if running.as_ref().is_none_or(|(running, _)| running != name) {
@@ -137,12 +141,17 @@ impl Cluster {
         *running = None;
         let asked =
             |event: &ProcessEvent| event.process == name && event.what == Lifecycle::Terminated;
-        if well && state.events.iter().any(asked) {
-            self.note(&mut state, name, Lifecycle::Exited);
-        } else {
-            self.note(&mut state, name, Lifecycle::Crashed);
-            state.problems.push(format!("{name} ended by itself"));
-        }
+        let what = match how {
+            Ok(Ok(())) if state.events.iter().any(asked) => Lifecycle::Exited,
+            // It finished what it had begun.
+            Ok(Err(Broken::Leadership(_))) => Lifecycle::Exited,
+            other => {
+                let problem = format!("{name} ended by itself: {other:?}");
+                state.problems.push(problem);
+                Lifecycle::Crashed
+            }
+        };
+        self.note(&mut state, name, what);
         self.start_later(&mut state, slot);
     }
 

@@ -40,7 +40,7 @@ pub fn of(world: &World) -> History {
     }
     let mut history = History::new(facts);
     let requests = world.server.requests();
-    history.resources = resources(&world.server.log(), &requests);
+    history.resources = resources(&world.server.log(&CANCELLATIONS), &requests);
     history.processes = world.cluster.events();
     history.api_requests = requests
         .iter()

@@ -141,7 +141,12 @@ impl Plan {
             .collect();
         Self {
             seed,
-            replicas: 1,
+            // A Lease is renewed every two seconds: several replicas cost six times as much.
+            replicas: if draw.permille(100) {
+                draw.pick(&[2, 2, 3])
+            } else {
+                1
+            },
             settings: settings(&mut draw),
             weather: Weather::draw(&mut draw, calm),
             jobs,

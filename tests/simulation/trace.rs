@@ -21,7 +21,7 @@ pub fn of(world: &World) -> String {
     for request in world.server.requests() {
         lines.push((request.time, request.user.clone(), api_request(&request)));
     }
-    for event in world.server.log() {
+    for event in world.server.log(&CANCELLATIONS) {
         if event.key.kind == &CANCELLATIONS {
             lines.push((event.time, "stored".into(), stored(&event)));
         }

@@ -3,6 +3,7 @@
 mod budget;
 mod cluster;
 mod deadline;
+mod election;
 mod faults;
 mod isolation;
 mod shared_source;

@@ -26,6 +26,9 @@ impl Visit<'_> {
                 return Ok(());
             }
         };
+        if !ctx.leadership.holds(&ctx.clock) {
+            return Ok(());
+        }
         let intent = self.core.intent(acting.identity.clone(), now);
         if !self.store_intent(&intent).await? {
             return Ok(());
@@ -33,11 +36,13 @@ impl Visit<'_> {
         let wish = self.core.wish();
         let wanted = !wish.deleting && !wish.suspend;
         let licence = later(now, INTENT_LICENCE);
-        if !wanted || ctx.clock.now() > licence || ctx.shutdown.is_cancelled() {
+        // Before the fence, because a log can block.
+        self.log("asking Fabric to cancel the job");
+        if !wanted || !self.fence(licence) {
             self.core = self.core.clone().not_sent();
+            self.log("nothing was sent: it is not wanted, or not this process's to do, any more");
             return Ok(());
         }
-        self.log("asking Fabric to cancel the job");
         let (answer, at) = self.send(&acting, licence).await;
         pass.report(&answer, at);
         self.record(answer);
@@ -58,8 +63,8 @@ impl Visit<'_> {
         match self.ctx.credentials.acting(&self.resource).await {
             Ok(fresh)
                 if fresh.identity == acting.identity
-                    && self.ctx.clock.now() <= licence
-                    && self.is_still_wanted() =>
+                    && self.is_still_wanted()
+                    && self.fence(licence) =>
             {
                 self.call(Operation::Cancel, &fresh).await
             }
@@ -119,7 +124,16 @@ impl Visit<'_> {
         }
     }
 
-    /// Whether nothing that the watch has shown since, and no shutdown, speaks against a send.
+    /// Whether the request of a stored intent may be written now: the intent is fresh, nobody
+    /// else will act while it is on its way, and no shutdown has begun. Asked directly before.
+    fn fence(&self, licence: Timestamp) -> bool {
+        let ctx = self.ctx;
+        ctx.clock.now() <= licence
+            && !ctx.shutdown.is_cancelled()
+            && ctx.leadership.holds(&ctx.clock)
+    }
+
+    /// Whether nothing that the watch has shown since speaks against a send.
     fn is_still_wanted(&self) -> bool {
         let name = self.resource.name_any();
         let namespace = self.resource.namespace().unwrap_or_default();
@@ -127,13 +141,12 @@ impl Visit<'_> {
             .ctx
             .cache
             .get(&ObjectRef::new(&name).within(&namespace));
-        let wanted = shown.is_some_and(|shown| {
+        shown.is_some_and(|shown| {
             let suspended = shown.0.as_ref().is_ok_and(|resource| resource.spec.suspend);
             shown.uid() == self.resource.uid()
                 && shown.meta().deletion_timestamp.is_none()
                 && !suspended
-        });
-        wanted && !self.ctx.shutdown.is_cancelled()
+        })
     }
 
     async fn call(&self, operation: Operation, acting: &Acting) -> (Observation, Timestamp) {

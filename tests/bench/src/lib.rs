@@ -21,6 +21,10 @@ pub use secrecy::new_secret;
 pub const CLUSTER_ROLE: &str =
     include_str!("../../../charts/fabric-job-operator/files/clusterrole.yaml");
 
+/// The Role for the Lease, here as in every installation.
+pub const LEASE_ROLE: &str =
+    include_str!("../../../charts/fabric-job-operator/files/lease-role.yaml");
+
 /// Adds journeys to a suite, each under its own name.
 #[macro_export]
 macro_rules! journeys {

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{CLUSTER_ROLE, Operator, OperatorOptions};
+use crate::{CLUSTER_ROLE, LEASE_ROLE, Operator, OperatorOptions};
 
 /// The longest that a test waits for one thing.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -30,6 +30,9 @@ pub struct Setup {
     pub secret: bool,
     /// Whether the operator gets its rights.
     pub rights: bool,
+    /// Whether the operator takes the Lease before it acts. Most scenes have one operator and a
+    /// fast clock, which makes the Lease's deadlines shorter than this machine's hiccups.
+    pub elected: bool,
     /// Flags of the operator beside those that the scene needs.
     pub arguments: Vec<String>,
     /// Environment variables of the operator.
@@ -50,6 +53,7 @@ impl Setup {
             },
             secret: true,
             rights: true,
+            elected: false,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -73,6 +77,13 @@ impl Setup {
     #[must_use]
     pub fn without_rights(mut self) -> Self {
         self.rights = false;
+        self
+    }
+
+    /// The same with leader election, so that [`Scene::another_operator`] makes sense.
+    #[must_use]
+    pub fn elected(mut self) -> Self {
+        self.elected = true;
         self
     }
 
@@ -143,14 +154,23 @@ impl Scene {
             .await
             .expect("the operator's ServiceAccount can be made");
         if setup.rights {
-            plane
-                .apply(&json!({
+            let binding = |kind: &str, role: &str| {
+                json!({
                     "apiVersion": "rbac.authorization.k8s.io/v1",
                     "kind": "RoleBinding",
-                    "metadata": { "name": "fabric-job-operator", "namespace": namespace },
-                    "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fabric-job-operator" },
+                    "metadata": { "name": role, "namespace": namespace },
+                    "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role },
                     "subjects": [{ "kind": "ServiceAccount", "name": "fabric-job-operator", "namespace": namespace }],
-                }).to_string())
+                })
+            };
+            let here = format!("metadata:\n  namespace: {namespace}\n");
+            plane
+                .apply(&format!(
+                    "{}\n---\n{}\n---\n{}",
+                    LEASE_ROLE.replace("metadata:\n", &here),
+                    binding("Role", "fabric-job-operator-lease"),
+                    binding("ClusterRole", "fabric-job-operator"),
+                ))
                 .await
                 .expect("the operator's rights can be given");
         }
@@ -165,6 +185,8 @@ impl Scene {
         ]
         .map(str::to_owned)
         .into();
+        arguments.push(format!("--leader-elect={}", setup.elected));
+        arguments.extend(["--lease-namespace".to_owned(), namespace.clone()]);
         arguments.extend(setup.arguments);
         let mut environment = setup.environment;
         if setup.factor != 1 {
@@ -210,6 +232,12 @@ impl Scene {
             self.earlier_logs.push_str(&earlier.log());
         }
         self.operator.insert(Operator::start(&self.options))
+    }
+
+    /// One more operator, which runs beside the scene's own.
+    #[must_use]
+    pub fn another_operator(&self) -> Operator {
+        Operator::start(&self.options)
     }
 
     /// What all operators of this scene have logged so far.

@@ -33,7 +33,7 @@ use self::{
 pub use self::{
     fault::{Arrival, Decide, Fault, Rule},
     ledger::Entry,
-    request::{CANCELLATIONS, EVENTS, Kind, SECRETS, Verb},
+    request::{CANCELLATIONS, EVENTS, Kind, LEASES, SECRETS, Verb},
     schema::Schema,
     store::{Cause, Change, Event, Key},
 };
@@ -262,9 +262,20 @@ impl ApiServer {
             .collect()
     }
 
-    /// Every version of every object, deletions included, oldest first.
-    pub fn log(&self) -> Vec<Event> {
-        self.shared.store().log().to_vec()
+    /// Every version of every object of a kind, deletions included, oldest first.
+    pub fn log(&self, kind: &'static Kind) -> Vec<Event> {
+        let store = self.shared.store();
+        let events = store.log().iter().filter(|event| event.key.kind == kind);
+        events.cloned().collect()
+    }
+
+    /// When an object of a kind was changed last.
+    pub fn last_change(&self, kind: &'static Kind) -> Option<Timestamp> {
+        let store = self.shared.store();
+        let mut events = store.log().iter().rev();
+        events
+            .find(|event| event.key.kind == kind)
+            .map(|it| it.time)
     }
 
     /// Every request of everybody so far.
@@ -274,8 +285,7 @@ impl ApiServer {
 
     /// Every object of a kind.
     pub fn list(&self, kind: &'static Kind) -> Vec<Value> {
-        let store = self.shared.store();
-        store.list_at(store.version(), kind, None)
+        self.shared.store().list(kind)
     }
 
     /// Every request of the operator so far.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fabric_job_operator::{controller, outbound::Transport};
+use fabric_job_operator::{controller::Leadership, outbound::Transport};
 use fabric_simulator::{Config, Entry, Identity, JobRef, JobSpec, Route, Simulator};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     api_server::{ApiServer, CANCELLATIONS, NAMESPACE, OPERATOR, SECRETS},
     clock::{Calendar, pass},
-    process::Process,
+    process::{Broken, Process, Replicas},
 };
 
 /// How often a waiting test looks: fine enough to say when something happened, in seconds.
@@ -97,11 +97,21 @@ impl Bench {
 
     /// Starts the operator on a node whose clock is wrong by this much.
     pub fn start_on_a_node_ahead_by(&mut self, ahead: SignedDuration) {
+        self.start_as(Leadership::always(), ahead);
+    }
+
+    /// Starts the operator as one of several replicas.
+    pub fn start_following(&mut self, leadership: Leadership) {
+        self.start_as(leadership, SignedDuration::ZERO);
+    }
+
+    fn start_as(&mut self, leadership: Leadership, ahead: SignedDuration) {
         self.running = Some(Process::start(
             self.server.client(OPERATOR),
             (self.transport(), self.transport()),
             self.concurrency,
             self.calendar.now() + ahead,
+            Replicas::Following(leadership),
         ));
     }
 
@@ -115,7 +125,7 @@ impl Bench {
     }
 
     /// Ends the operator as SIGTERM does.
-    pub async fn shut_down(&mut self) -> Result<(), controller::RunError> {
+    pub async fn shut_down(&mut self) -> Result<(), Broken> {
         let running = self.running.take().expect("the operator runs");
         running.signals().terminate();
         running

@@ -91,6 +91,8 @@ impl Stage {
         let arguments = ["--fabric-endpoint", &url, "--entra-authority", &url];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.push("--allow-loopback-http".into());
+        // One operator on a control plane of its own; the first wait for a new Lease is 15 s.
+        arguments.push("--leader-elect=false".into());
         let operator = Operator::start(&OperatorOptions {
             program: program.to_path_buf(),
             kubeconfig,

@@ -36,6 +36,7 @@ pub enum Fault {
 /// Which requests, and how many of them.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    user: Option<String>,
     verb: Verb,
     resource: String,
     name: Option<String>,
@@ -48,6 +49,7 @@ impl Rule {
     /// (`fabricjobcancellations/status`), or on this path.
     pub fn on(verb: Verb, resource: &str, fault: Fault) -> Self {
         Self {
+            user: None,
             verb,
             resource: resource.to_owned(),
             name: None,
@@ -60,6 +62,14 @@ impl Rule {
     pub fn named(self, name: &str) -> Self {
         Self {
             name: Some(name.to_owned()),
+            ..self
+        }
+    }
+
+    /// Only those of this client.
+    pub fn by(self, user: &str) -> Self {
+        Self {
+            user: Some(user.to_owned()),
             ..self
         }
     }
@@ -77,8 +87,9 @@ impl Rule {
         self.times(usize::MAX)
     }
 
-    fn concerns(&self, info: &Info) -> bool {
+    fn concerns(&self, user: &str, info: &Info) -> bool {
         self.left > 0
+            && self.user.as_deref().is_none_or(|name| name == user)
             && self.verb == info.verb
             && self.resource == info.resource()
             && (self.name.is_none() || self.name == info.name)
@@ -130,7 +141,7 @@ impl Faults {
     /// The fault of the first rule that concerns the request; the rule has one less to go.
     pub fn take(&self, user: &str, info: &Info) -> Option<Fault> {
         let mut rules = self.rules();
-        if let Some(rule) = rules.iter_mut().find(|rule| rule.concerns(info)) {
+        if let Some(rule) = rules.iter_mut().find(|rule| rule.concerns(user, info)) {
             rule.left -= 1;
             return Some(rule.fault);
         }

@@ -212,10 +212,12 @@ fn dispatch(shared: &Arc<Shared>, request: &Asked<'_>) -> Result<Response<Body>,
             shared.change_because(cause, |store, now| store.delete(&key, &only, now))?;
             Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
         }
-        Verb::Update => Err(Refusal::new(
-            405,
-            "this server knows no update: nobody needed it",
-        )),
+        Verb::Update => {
+            let cause = Cause::of(number, &body);
+            shared.change_because(cause, |store, now| {
+                store.update(&key, part, now, |object| *object = body)
+            })
+        }
     };
     found.map(|object| respond(200, &object))
 }

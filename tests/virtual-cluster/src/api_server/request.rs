@@ -57,7 +57,16 @@ pub static EVENTS: Kind = Kind {
     kind: "Event",
     has_status: false,
 };
-static KINDS: [&Kind; 5] = [
+/// Who of several replicas acts.
+pub static LEASES: Kind = Kind {
+    group: "coordination.k8s.io",
+    version: "v1",
+    plural: "leases",
+    kind: "Lease",
+    has_status: false,
+};
+static KINDS: [&Kind; 6] = [
+    &LEASES,
     &CANCELLATIONS,
     &SECRETS,
     &EVENTS,

@@ -152,6 +152,12 @@ impl Store {
             .ok_or_else(|| Refusal::not_found(key.kind, &key.name))
     }
 
+    /// The objects of a kind as they are now.
+    pub fn list(&self, kind: &Kind) -> Vec<Value> {
+        let objects = self.objects.iter().filter(|(key, _)| key.kind == kind);
+        objects.map(|(_, object)| object.value.clone()).collect()
+    }
+
     /// The objects of a kind as they were at a version, in all namespaces or in one.
     pub fn list_at(&self, version: u64, kind: &Kind, namespace: Option<&str>) -> Vec<Value> {
         let mut objects = BTreeMap::new();

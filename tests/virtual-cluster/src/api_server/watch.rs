@@ -71,10 +71,6 @@ pub fn body(shared: Arc<Shared>, kind: &'static Kind, info: &Info) -> Result<Bod
             .parse()
             .map_err(|_| Refusal::new(400, format!("invalid resource version {version:?}")))?,
     };
-    let oldest = shared.store().oldest();
-    if position < oldest {
-        return Err(Refusal::expired(position, oldest));
-    }
     let now = shared.calendar.now();
     let seconds = info
         .query
@@ -162,8 +158,16 @@ impl Watch {
             .partition_point(|event| event.version <= self.position);
         if mood.repeat.0 > self.repeated {
             self.repeated = mood.repeat.0;
-            let mut sent = store.log()[..seen].iter().rev();
-            if let Some(event) = sent.by_ref().filter(|it| self.shows(it)).nth(mood.repeat.1) {
+            // Not of an object that is gone: whoever shows its end again hides its successor.
+            let exists = |event: &&Event| {
+                let now = store.get(&event.key).ok();
+                event.change != Change::Deleted
+                    && now
+                        .is_some_and(|it| it["metadata"]["uid"] == event.object["metadata"]["uid"])
+            };
+            let sent = store.log()[..seen].iter().rev();
+            let mut sent = sent.filter(|it| self.shows(it)).filter(exists);
+            if let Some(event) = sent.nth(mood.repeat.1) {
                 return Next::Line(line(event));
             }
         }
