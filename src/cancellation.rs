@@ -81,6 +81,7 @@ impl Cancellation {
             // The author acted: try again at once, however slowly it was tried before.
             self.memory.retry_at = self.memory.missing_since.and(self.memory.retry_at);
             self.memory.failures = 0;
+            self.decide_anew();
             if self.memory.missing_since.is_none() && self.shows(Reason::JobNotFound) {
                 // Seen by a preflight. It counts for nothing once the request itself is wanted.
                 self.memory.trouble = None;
@@ -207,6 +208,25 @@ impl Cancellation {
         }
         facts.conditions = Some(conditions);
         facts
+    }
+
+    /// An end that could not be stored yet and that the edited wish may decide otherwise: the
+    /// deadline was raised, or another policy applies. What Fabric says is asked for again.
+    fn decide_anew(&mut self) {
+        let conditions = self.current.conditions.as_ref();
+        let by_the_wish = conditions.is_some_and(|conditions| {
+            matches!(
+                conditions.ready.reason,
+                Reason::DeadlineExceeded
+                    | Reason::JobAlreadyFinished
+                    | Reason::JobEndedOtherwise
+                    | Reason::JobNotFound
+            )
+        });
+        if by_the_wish && self.is_over() && self.stored.completion_time.is_none() {
+            self.current.completion_time = None;
+            self.current.conditions = self.stored.conditions.clone();
+        }
     }
 
     fn new_error_is_due(&self, want: &Facts, now: Timestamp) -> bool {
