@@ -161,6 +161,17 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                     .gone
                     .is_none_or(|gone| !facts.before(gone, request.time))
         }) {
+            // A name can be given again in the moment in which it is free.
+            let successor = history.resources.iter().any(|other| {
+                let same = (&other.namespace, &other.name) == (&resource.namespace, &resource.name);
+                let later = other
+                    .created()
+                    .is_some_and(|at| at >= end.stored && at <= request.time);
+                same && other.uid != resource.uid && later
+            });
+            if successor {
+                continue;
+            }
             let now = resource.at(request.time);
             let unobserved =
                 now.is_some_and(|it| it.generation() != it.status()["observedGeneration"].as_i64());
