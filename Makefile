@@ -52,6 +52,13 @@ test: ## Run every test, on a real etcd and kube-apiserver (built the first time
 	cargo test $(TEST_BUILD)
 	cargo test --test cli # without the feature: what is released knows no other clock
 
+# Each seed is a run of the whole operator under drawn faults, on virtual time.
+# SEEDS, DAYS (runs of a day) and FROM (the first seed) choose others.
+.PHONY: simulate
+simulate: ## Run 10,000 seeds of the simulation; SEED=n replays one and prints its trace
+	SIMULATE_SEED="$(SEED)" SIMULATE_SEEDS="$(or $(SEEDS),10000)" SIMULATE_DAYS="$(or $(DAYS),20)" \
+	SIMULATE_FROM="$(FROM)" cargo test --quiet --profile proof --test simulation
+
 .PHONY: lint
 lint: $(DENY) ## Check format, lints, the build without test features, and the dependencies
 	cargo fmt --all --check

@@ -81,6 +81,7 @@ impl Cancellation {
             // The author acted: try again at once, however slowly it was tried before.
             self.memory.retry_at = self.memory.missing_since.and(self.memory.retry_at);
             self.memory.failures = 0;
+            self.decide_anew();
             if self.memory.missing_since.is_none() && self.shows(Reason::JobNotFound) {
                 // Seen by a preflight. It counts for nothing once the request itself is wanted.
                 self.memory.trouble = None;
@@ -129,13 +130,6 @@ impl Cancellation {
             self.current.accepted_time = stored.accepted_time;
             self.current.location.clone_from(&stored.location);
             self.current.request_id.clone_from(&stored.request_id);
-        }
-        let unstored = self.current.conditions.as_ref().map(|c| c.ready.reason);
-        let gave_up = self.is_over() && unstored == Some(Reason::DeadlineExceeded);
-        if gave_up && self.deadline().is_some_and(|deadline| now < deadline) {
-            // The author gave it more time before that verdict could be stored.
-            self.current.completion_time = None;
-            self.current.conditions.clone_from(&stored.conditions);
         }
     }
 
@@ -250,6 +244,25 @@ impl Cancellation {
         }
         facts.conditions = Some(conditions);
         facts
+    }
+
+    /// An end that could not be stored yet and that the edited wish may decide otherwise: the
+    /// deadline was raised, or another policy applies. What Fabric says is asked for again.
+    fn decide_anew(&mut self) {
+        let conditions = self.current.conditions.as_ref();
+        let by_the_wish = conditions.is_some_and(|conditions| {
+            matches!(
+                conditions.ready.reason,
+                Reason::DeadlineExceeded
+                    | Reason::JobAlreadyFinished
+                    | Reason::JobEndedOtherwise
+                    | Reason::JobNotFound
+            )
+        });
+        if by_the_wish && self.is_over() && self.stored.completion_time.is_none() {
+            self.current.completion_time = None;
+            self.current.conditions = self.stored.conditions.clone();
+        }
     }
 
     fn new_error_is_due(&self, want: &Facts, now: Timestamp) -> bool {

@@ -4,6 +4,7 @@
 //! is the thin loop that carries out its steps on the Kubernetes API.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,7 +179,7 @@ impl Campaign {
         }
         self.complain(trouble.unwrap_or_default());
         let found = matches!(answer, Answer::Found { .. });
-        let jitter = jitter(Terms::STANDARD.retry);
+        let jitter = jitter(Terms::STANDARD.retry, &self.settings.identity, self.now());
         let candidate = self.candidate.clone();
         self.candidate = candidate.record(step, answer, sent, self.now(), jitter);
         self.publish();
@@ -254,9 +255,12 @@ impl fmt::Debug for Settings {
 }
 
 /// Up to a fifth of `wait`, so that replicas that began together do not ask together for ever.
-fn jitter(wait: Duration) -> Duration {
-    let random = u32::from(Uuid::new_v4().as_bytes()[0]);
-    wait / 5 * random / u32::from(u8::MAX)
+/// It follows from who asks and when: a run that is repeated is the same.
+fn jitter(wait: Duration, identity: &str, now: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (identity, now).hash(&mut hasher);
+    let [share, ..] = hasher.finish().to_le_bytes();
+    wait / 5 * u32::from(share) / u32::from(u8::MAX)
 }
 
 #[expect(

@@ -40,6 +40,18 @@ fn a_wait_for_a_request_ends_at_the_deadline() {
 }
 
 #[test]
+fn a_verdict_that_could_not_be_stored_falls_when_the_deadline_is_raised() {
+    let story = within(60)
+        .answer(refused(Refusal::PermissionDenied))
+        .advance(60)
+        .answer_unstored(Observation::DeadlinePassed);
+    assert!(story.core.is_over());
+    let story = story.edit(|wish| wish.active_deadline = secs(3600));
+    assert!(!story.core.is_over());
+    assert_eq!(story.step(), Step::Request);
+}
+
+#[test]
 fn nothing_sent_or_all_refused_gives_up_at_once() {
     let story = within(100)
         .answer(refused(Refusal::PermissionDenied))

@@ -68,6 +68,9 @@ pub struct Facts {
     pub tolerance: Duration,
     /// How long each ended resource has to be seen quiet. Zero when it is not judged.
     pub quiet: Duration,
+    /// Until then old events or an API server that fell behind may have shown an ended resource
+    /// as it was before; what is asked because of that, and changes nothing, is not judged.
+    pub stale_until: Option<Timestamp>,
     /// How long a resource may take from its creation to its end at most. `None`: it has to be
     /// ended when the observation ends.
     pub ends_within: Option<Duration>,
@@ -101,6 +104,7 @@ impl Facts {
             until,
             tolerance: Duration::ZERO,
             quiet: Duration::ZERO,
+            stale_until: None,
             ends_within: None,
             may_stay_open: BTreeSet::new(),
             quota: None,

@@ -1,7 +1,12 @@
 //! Which intent each cancel request was sent under.
 
+use std::time::Duration;
+
 use crate::history::{Answer, History, Kind, Request, Resource, Version};
-use crate::status::may_be_same;
+use crate::status::{may_be_same, plus};
+
+/// How long an intent licenses its send, and the second to which stored times are cut.
+const LICENCE: Duration = Duration::from_secs(16);
 
 /// A cancel request with the intent that it was sent under.
 pub(crate) struct Licence<'a> {
@@ -32,7 +37,7 @@ pub(crate) fn intents(resource: &Resource) -> impl Iterator<Item = &Version> {
 
 /// Every cancel request of the operator with its intent, in the order of sending.
 ///
-/// A request names no resource and no attempt. It belongs to the latest intent that its process
+/// A request names no resource and no attempt. What follows a 401 is sent under the same intent. It belongs to the latest intent that its process
 /// had stored when it was sent. Where several resources name the job, an intent that no other
 /// request used and that has the token's identity goes first.
 pub(crate) fn licences(history: &History) -> Vec<Licence<'_>> {
@@ -42,6 +47,7 @@ pub(crate) fn licences(history: &History) -> Vec<Licence<'_>> {
         .filter(|request| request.kind == Kind::Cancel && !request.duplicate)
         .collect();
     requests.sort_by_key(|request| (request.sent, request.sequence));
+    let facts = &history.facts;
     let mut all: Vec<Licence<'_>> = Vec::new();
     for request in requests {
         let used = |intent: &Intent<'_>| {
@@ -53,7 +59,22 @@ pub(crate) fn licences(history: &History) -> Vec<Licence<'_>> {
             .filter_map(|(_, resource)| candidate(history, resource, request, &used))
             .min_by_key(|intent| {
                 let foreign = intent.version.identity() != request.identity;
-                (used(intent), foreign, intent.version.stored)
+                let latest = all
+                    .iter()
+                    .rev()
+                    .find(|last| last.intent.as_ref().is_some_and(|it| it.is(intent)));
+                let refused = latest.is_some_and(|latest| {
+                    is_refused_token(latest.request) && latest.request.identity == request.identity
+                });
+                let requested = intent.version.time("requestTime");
+                let expired =
+                    requested.is_none_or(|at| facts.before(plus(at, LICENCE), request.sent));
+                (
+                    expired,
+                    used(intent) && !refused,
+                    foreign,
+                    intent.version.stored,
+                )
             });
         all.push(Licence { request, intent });
     }
@@ -95,4 +116,9 @@ fn candidate<'a>(
         .or_else(just_after)
         .or(latest)
         .copied()
+}
+
+/// A refused token is met once with a fresh one, under the same intent.
+pub(crate) fn is_refused_token(request: &Request) -> bool {
+    request.reached && request.reply.as_ref().is_some_and(|it| it.status == 401)
 }

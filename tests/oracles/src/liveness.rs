@@ -136,7 +136,8 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                 "the observation ended before the quiet time was over".into(),
             );
         }
-        for request in requests_for_nobody(history, resource, end.stored) {
+        let asked_from = end.stored.max(facts.stale_until.unwrap_or(end.stored));
+        for request in requests_for_nobody(history, resource, asked_from) {
             broken(
                 request.0,
                 format!("request {} was sent after the end", request.1),
@@ -155,11 +156,22 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
             request.resource == PLURAL
                 && request.namespace == resource.namespace
                 && request.name == resource.name
-                && facts.before(end.stored, request.time)
+                && facts.before(asked_from, request.time)
                 && resource
                     .gone
                     .is_none_or(|gone| !facts.before(gone, request.time))
         }) {
+            // A name can be given again in the moment in which it is free.
+            let successor = history.resources.iter().any(|other| {
+                let same = (&other.namespace, &other.name) == (&resource.namespace, &resource.name);
+                let later = other
+                    .created()
+                    .is_some_and(|at| at >= end.stored && at <= request.time);
+                same && other.uid != resource.uid && later
+            });
+            if successor {
+                continue;
+            }
             let now = resource.at(request.time);
             let unobserved =
                 now.is_some_and(|it| it.generation() != it.status()["observedGeneration"].as_i64());

@@ -14,8 +14,9 @@ const LONGEST: Duration = Duration::from_secs(604_800);
 /// S9: nothing is sent before the `notBeforeTime` that was stored when it was sent, and nothing
 /// by a process before the `Retry-After` of an answer that it got.
 ///
-/// A request names no resource. Where several name its job, it is early when it is for each of
-/// them, and only stored times count, because the answer may have been another's.
+/// A request names no resource. Where several name its job, at once or one after the other, it is
+/// early when it is for each of them, and only stored times count, because the answer may have
+/// been another's. Whoever is shown an old version does not know what was stored since.
 #[must_use]
 pub fn s9_never_early(history: &History) -> Vec<Violation> {
     let facts = &history.facts;
@@ -33,12 +34,17 @@ pub fn s9_never_early(history: &History) -> Vec<Violation> {
                         .is_none_or(|at| !facts.before(at, request.sent))
             })
             .collect();
-        let alone = candidates.len() == 1;
+        let alone = history.resources_of(&request.job).count() == 1;
+        let stale = facts.stale_until.is_some_and(|until| request.sent < until);
         let early: Vec<_> = candidates
             .iter()
             .map(|resource| {
-                let stored = stored(history, resource, request);
-                let hint = alone.then(|| hint(history, resource, request)).flatten();
+                let stored = (!stale)
+                    .then(|| stored(history, resource, request))
+                    .flatten();
+                let hint = (alone && !stale)
+                    .then(|| hint(history, resource, request))
+                    .flatten();
                 stored
                     .max(hint)
                     .filter(|(until, _)| facts.before(request.sent, *until))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::history::{History, JobIds, Lifecycle, Request, Resource, Version};
-use crate::licence::{Intent, Licence, intents, licences};
+use crate::licence::{Intent, Licence, intents, is_refused_token, licences};
 use crate::property::{Property, Violation};
 use crate::status::plus;
 
@@ -136,7 +136,11 @@ pub fn s4_counts(history: &History) -> Vec<Violation> {
             .count();
         let lost = processed
             .iter()
-            .filter(|request| is_lost(history, request))
+            .enumerate()
+            .filter(|(index, request)| {
+                let next = processed.get(index + 1).map_or(last.sent, |next| next.sent);
+                is_lost(history, request, next)
+            })
             .count();
         let repeats = processed
             .windows(2)
@@ -269,10 +273,6 @@ fn same_intent<'a>(
         .map(|other| other.request)
 }
 
-fn is_refused_token(request: &Request) -> bool {
-    request.reached && request.reply.as_ref().is_some_and(|it| it.status == 401)
-}
-
 fn is_accepted(request: &Request) -> bool {
     let accepted = request
         .reply
@@ -282,10 +282,13 @@ fn is_accepted(request: &Request) -> bool {
 }
 
 /// Whether the process could not know that Fabric had processed the request, although it lived.
-fn is_lost(history: &History, request: &Request) -> bool {
+/// It lived when the next request was sent: a later crash is another fault.
+fn is_lost(history: &History, request: &Request, next: Timestamp) -> bool {
     let given_up = plus(request.sent, WHOLE_CALL);
     let died = crashes(history).any(|(process, time)| {
-        request.process.as_deref() == Some(process) && request.sent <= time && time <= given_up
+        request.process.as_deref() == Some(process)
+            && request.sent <= time
+            && time <= given_up.min(next)
     });
     !is_accepted(request) && !died
 }
@@ -294,7 +297,8 @@ fn is_repeat(history: &History, resource: &Resource, before: &Request, request: 
     let accepted = resource
         .at(request.sent)
         .and_then(|version| version.time("acceptedTime"));
-    let pause = plus(before.sent, REPEAT.0);
+    // It is counted from the stored `acceptedTime`, which is cut to the second.
+    let pause = plus(before.sent, REPEAT.0.saturating_sub(SECOND));
     accepted.is_some() && !history.facts.before(request.sent, pause)
 }
 

@@ -192,17 +192,19 @@ impl<'a> Case<'a> {
                 "DeadlineExceeded is stored before the deadline {deadline}"
             ));
         }
-        // A crash forgets what was seen and not yet stored.
+        // A crash, or an end that was asked for, forgets what was seen and not yet stored.
         let crashed = self
             .history
             .processes
             .iter()
-            .any(|event| event.what == Lifecycle::Crashed);
+            .any(|event| event.what != Lifecycle::Started && event.what != Lifecycle::Ready);
         let ended = [CANCELLED, "Completed", "Deduped"]
             .iter()
             .find(|status| self.shown(status).is_some());
+        // What another resource's look showed, this one need not know.
+        let alone = self.history.resources_of(self.job).count() == 1;
         match ended {
-            Some(status) if !crashed => Some(format!(
+            Some(status) if alone && !crashed => Some(format!(
                 "DeadlineExceeded is stored, and a look had shown {status}"
             )),
             _ => None,

@@ -27,15 +27,15 @@ use serde_json::Value;
 use self::{
     fault::Faults,
     ledger::Ledger,
-    store::{Key, Part, Preconditions, Store},
+    store::{Part, Preconditions, Store},
     watch::Mood,
 };
 pub use self::{
-    fault::{Fault, Rule},
+    fault::{Arrival, Decide, Fault, Rule},
     ledger::Entry,
     request::{CANCELLATIONS, EVENTS, Kind, LEASES, SECRETS, Verb},
     schema::Schema,
-    store::{Change, Event},
+    store::{Cause, Change, Event, Key},
 };
 use crate::clock::Calendar;
 
@@ -64,6 +64,26 @@ struct Shared {
 impl Shared {
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().expect("no holder of the lock panics")
+    }
+
+    /// As [`Shared::change`], for a request.
+    fn change_because<T>(&self, cause: Cause, act: impl FnOnce(&mut Store, Timestamp) -> T) -> T {
+        self.change(|store, now| {
+            store.cause = Some(cause);
+            let done = act(store, now);
+            store.cause = None;
+            done
+        })
+    }
+
+    /// Somebody changes a label of the object, if it exists.
+    fn edit_label(&self, key: &Key) {
+        let touched = |object: &mut Value| {
+            let version = object["metadata"]["resourceVersion"].clone();
+            object["metadata"]["labels"] = serde_json::json!({ "edited-at": version });
+        };
+        // There may be none, or none any more.
+        let _ = self.change(|store, now| store.update(key, Part::Main, now, touched));
     }
 
     /// Does something to the store and lets the watches know.
@@ -160,6 +180,12 @@ impl ApiServer {
         self.shared.faults.add(rule);
     }
 
+    /// Says for each request to come, until [`ApiServer::heal`], what goes wrong with it; the
+    /// rules of [`ApiServer::inject`] go first.
+    pub fn decide(&self, decide: Decide) {
+        self.shared.faults.decide(decide);
+    }
+
     /// No more faults.
     pub fn heal(&self) {
         self.shared.faults.clear();
@@ -175,6 +201,22 @@ impl ApiServer {
         self.shared.mood.send_modify(|mood| mood.frozen = frozen);
     }
 
+    /// From now on watches, and lists "from any version", show nothing newer than what is stored
+    /// now, as from an API server that lost its etcd; or everything again.
+    pub fn fall_behind(&self, behind: bool) {
+        let now = self.shared.store().version();
+        self.shared
+            .mood
+            .send_modify(|mood| mood.stale = behind.then_some(now));
+    }
+
+    /// Every open watch sends an event again: the one so many before the latest that it has sent.
+    pub fn repeat_event(&self, before: usize) {
+        self.shared
+            .mood
+            .send_modify(|mood| mood.repeat = (mood.repeat.0 + 1, before));
+    }
+
     /// Ends every open watch, as a restart does; clients resume where they were.
     pub fn close_watches(&self) {
         self.shared.mood.send_modify(|mood| mood.era += 1);
@@ -182,6 +224,7 @@ impl ApiServer {
 
     /// Forgets history, as etcd's compaction does: open watches get 410, and clients list anew.
     pub fn expire_watches(&self) {
+        self.shared.mood.send_modify(|mood| mood.stale = None);
         self.shared.change(|store, _| store.forget_history());
     }
 
@@ -219,10 +262,30 @@ impl ApiServer {
             .collect()
     }
 
+    /// Every version of every object of a kind, deletions included, oldest first.
+    pub fn log(&self, kind: &'static Kind) -> Vec<Event> {
+        let store = self.shared.store();
+        let events = store.log().iter().filter(|event| event.key.kind == kind);
+        events.cloned().collect()
+    }
+
+    /// When an object of a kind was changed last.
+    pub fn last_change(&self, kind: &'static Kind) -> Option<Timestamp> {
+        let store = self.shared.store();
+        let mut events = store.log().iter().rev();
+        events
+            .find(|event| event.key.kind == kind)
+            .map(|it| it.time)
+    }
+
+    /// Every request of everybody so far.
+    pub fn requests(&self) -> Vec<Entry> {
+        self.shared.ledger.entries()
+    }
+
     /// Every object of a kind.
     pub fn list(&self, kind: &'static Kind) -> Vec<Value> {
-        let store = self.shared.store();
-        store.list_at(store.version(), kind, None)
+        self.shared.store().list(kind)
     }
 
     /// Every request of the operator so far.

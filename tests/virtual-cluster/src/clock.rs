@@ -29,6 +29,11 @@ impl Calendar {
         self.start + instant().duration_since(self.began)
     }
 
+    /// The time when it was made.
+    pub fn start(&self) -> Timestamp {
+        self.start
+    }
+
     /// What passed since the test began.
     pub fn elapsed(&self) -> Duration {
         instant().duration_since(self.began)

@@ -5,3 +5,4 @@
 pub mod api_server;
 pub mod clock;
 pub mod operator;
+pub mod process;

@@ -10,25 +10,21 @@ use std::{
 
 use bytes::Bytes;
 use fabric_job_operator::{
-    controller::{self, Clock, Leadership, Services, Settings},
-    entra::{Authority, EntraClient},
-    fabric::{Endpoint, FabricClient},
-    outbound::{Origin, Transport},
-    telemetry::{Metrics, Readiness},
+    controller::{Leadership, Settings},
+    outbound::Transport,
 };
 use fabric_simulator::{Config, Entry, Identity, JobRef, JobSpec, Route, Simulator};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tower::{BoxError, ServiceExt};
 use uuid::Uuid;
 
 use crate::{
     api_server::{ApiServer, CANCELLATIONS, NAMESPACE, OPERATOR, SECRETS},
     clock::{Calendar, pass},
+    process::{Broken, Process, Replicas},
 };
 
 /// How often a waiting test looks: fine enough to say when something happened, in seconds.
@@ -48,14 +44,7 @@ pub struct Bench {
     pub concurrency: u16,
     /// How many requests a minute the operator that starts next allows itself.
     pub requests_per_minute: NonZeroU32,
-    running: Option<Running>,
-}
-
-struct Running {
-    task: JoinHandle<Result<(), controller::RunError>>,
-    shutdown: CancellationToken,
-    readiness: Readiness,
-    metrics: Arc<Metrics>,
+    running: Option<Process>,
 }
 
 /// Without an operator: [`Bench::start`] starts it.
@@ -124,79 +113,61 @@ impl Bench {
     }
 
     fn start_as(&mut self, leadership: Leadership, ahead: SignedDuration) {
-        let origin = |text| Origin::parse(text, false).expect("a valid origin");
-        let endpoint = Endpoint::new(origin("https://api.fabric.microsoft.com"));
-        let authority = Authority::new(origin("https://login.microsoftonline.com"));
-        let scope = "https://api.fabric.microsoft.com/.default".to_owned();
-        let readiness = Readiness::not_yet("starting");
-        let metrics = Arc::new(Metrics::new());
-        let services = Services {
-            client: self.server.client(OPERATOR),
-            fabric: FabricClient::new(self.transport(), endpoint),
-            entra: EntraClient::new(self.transport(), authority, scope),
-            clock: Clock::starting_at(self.calendar.now() + ahead),
-            leadership,
-            metrics: Arc::clone(&metrics),
-            readiness: readiness.clone(),
-        };
         let settings = Settings {
             namespace: None,
             concurrency: self.concurrency,
             requests_per_minute: self.requests_per_minute,
         };
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(controller::run(settings, services, shutdown.clone()));
-        self.running = Some(Running {
-            task,
-            shutdown,
-            readiness,
-            metrics,
-        });
+        self.running = Some(Process::start(
+            self.server.client(OPERATOR),
+            (self.transport(), self.transport()),
+            settings,
+            self.calendar.now() + ahead,
+            Replicas::Following(leadership),
+        ));
     }
 
     /// Ends the operator as SIGKILL does: in the middle of whatever it does.
     pub fn kill(&mut self) {
-        self.running.take().expect("the operator runs").task.abort();
+        self.running
+            .take()
+            .expect("the operator runs")
+            .signals()
+            .kill();
     }
 
     /// Ends the operator as SIGTERM does.
-    pub async fn shut_down(&mut self) -> Result<(), controller::RunError> {
+    pub async fn shut_down(&mut self) -> Result<(), Broken> {
         let running = self.running.take().expect("the operator runs");
-        running.shutdown.cancel();
-        running.task.await.expect("the controller does not panic")
+        running.signals().terminate();
+        running
+            .ended()
+            .await
+            .expect("the controller does not panic")
     }
 
     /// Tells the operator to end, as SIGTERM does, and does not wait for it.
     pub fn begin_shutdown(&self) {
-        self.running
-            .as_ref()
-            .expect("the operator runs")
-            .shutdown
-            .cancel();
+        self.process().signals().terminate();
     }
 
     /// Whether the operator has ended.
     pub fn is_shut_down(&self) -> bool {
-        self.running
-            .as_ref()
-            .expect("the operator was started")
-            .task
-            .is_finished()
+        self.process().has_ended()
     }
 
     /// Why the operator is not ready, if it is not.
     pub fn not_ready(&self) -> Option<String> {
-        self.running
-            .as_ref()
-            .expect("the operator runs")
-            .readiness
-            .reason()
+        self.process().not_ready()
+    }
+
+    fn process(&self) -> &Process {
+        self.running.as_ref().expect("the operator was started")
     }
 
     /// What the running operator's `/metrics` says.
     pub fn metrics(&self) -> String {
-        let running = self.running.as_ref().expect("the operator runs");
-        running.metrics.to_open_metrics()
+        self.process().metrics()
     }
 
     fn transport(&self) -> Transport {
@@ -354,7 +325,7 @@ impl Default for Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         if let Some(running) = &self.running {
-            running.task.abort();
+            running.signals().kill();
         }
     }
 }

@@ -135,7 +135,9 @@ async fn the_first_leader_waits_once_and_a_leader_stays_for_hours() {
     let a = Replica::start(&bench, "a");
     pass(seconds(LEASE - 1)).await;
     assert!(!a.leads(), "a Lease may have been deleted a moment ago");
-    bench.wait(seconds(6), "the claim has stood", || a.leads()).await;
+    bench
+        .wait(seconds(6), "the claim has stood", || a.leads())
+        .await;
     let b = Replica::start(&bench, "b");
     for _ in 0..4 {
         pass(minutes(60)).await;

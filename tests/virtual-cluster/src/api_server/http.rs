@@ -14,9 +14,10 @@ use super::{
     fault::Fault,
     patch,
     request::{CANCELLATIONS, Info, Kind, Verb},
-    store::{Key, Part, Preconditions},
+    store::{Cause, Key, Part, Preconditions},
     watch,
 };
+use crate::clock::pass;
 
 /// Answers one request of this user, or does what a fault says.
 pub async fn serve(
@@ -27,30 +28,81 @@ pub async fn serve(
     let (head, body) = request.into_parts();
     let info = Info::read(&head.method, &head.uri);
     let body = body.collect().await?.to_bytes();
-    let number = shared.ledger.arrive(shared.calendar.now(), user, &info);
-    let lost = || Err("connection closed before message completed".into());
     let fault = shared.faults.take(user, &info);
-    match fault {
-        Some(Fault::LoseRequest) => return lost(),
-        Some(Fault::Hang) => return std::future::pending().await,
-        Some(Fault::Delay(delay)) => crate::clock::pass(delay).await,
-        Some(Fault::Answer(_) | Fault::LoseAnswer) | None => {}
-    }
+    let arrived = shared.calendar.now();
+    let number = (shared.ledger).arrive(arrived, user, &info, body.clone(), fault);
     let media_type = head
         .headers
         .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let answer = match fault {
-        Some(Fault::Answer(code)) => Err(Refusal::new(code, "the test asked for this answer")),
-        _ => dispatch(&shared, &info, media_type.unwrap_or_default(), &body),
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let edited = Key {
+        kind: info.kind.unwrap_or(&CANCELLATIONS),
+        namespace: info.namespace.clone().unwrap_or_default(),
+        name: info.name.clone().unwrap_or_default(),
     };
-    let mut answer = answer.unwrap_or_else(|refusal| refusal.response());
-    if fault == Some(Fault::LoseAnswer) {
-        return lost();
-    }
-    shared.ledger.answered(number, answer.status().as_u16());
+    let lost = || Err("connection closed before message completed".into());
+    let carry_out = {
+        let shared = Arc::clone(&shared);
+        move || {
+            let request = Asked {
+                number,
+                info: &info,
+                media_type: &media_type,
+                body: &body,
+            };
+            let answer = dispatch(&shared, &request);
+            answer.unwrap_or_else(|refusal| refusal.response())
+        }
+    };
+    let mut answer = match fault {
+        None => carry_out(),
+        Some(Fault::Answer(code)) => {
+            Refusal::new(code, "the test asked for this answer").response()
+        }
+        Some(Fault::LoseRequest) => return lost(),
+        Some(Fault::LoseAfter(time)) => {
+            pass(time).await;
+            return lost();
+        }
+        Some(Fault::Hang) => return std::future::pending().await,
+        Some(Fault::Delay(delay)) => {
+            pass(delay).await;
+            carry_out()
+        }
+        Some(Fault::Slow(before, after)) => {
+            pass(before).await;
+            let answer = carry_out();
+            pass(after).await;
+            answer
+        }
+        Some(Fault::Late(delay)) => {
+            let work = tokio::spawn(async move {
+                pass(delay).await;
+                carry_out()
+            });
+            work.await?
+        }
+        Some(Fault::LoseAnswer) => {
+            carry_out();
+            return lost();
+        }
+        Some(Fault::HangAfterwards) => {
+            carry_out();
+            return std::future::pending().await;
+        }
+        Some(Fault::EditedFirst) => {
+            shared.edit_label(&edited);
+            carry_out()
+        }
+    };
+    let now = shared.calendar.now();
+    shared
+        .ledger
+        .answered(number, answer.status().as_u16(), now);
     let skew = *shared.skew.lock().expect("no holder of the lock panics");
-    let date = (shared.calendar.now() + skew)
+    let date = (now + skew)
         .strftime("%a, %d %b %Y %H:%M:%S GMT")
         .to_string();
     answer.headers_mut().insert(
@@ -60,12 +112,22 @@ pub async fn serve(
     Ok(answer)
 }
 
-fn dispatch(
-    shared: &Arc<Shared>,
-    info: &Info,
-    media_type: &str,
-    body: &[u8],
-) -> Result<Response<Body>, Refusal> {
+/// A request that is carried out.
+struct Asked<'a> {
+    /// Its number in the ledger.
+    number: usize,
+    info: &'a Info,
+    media_type: &'a str,
+    body: &'a [u8],
+}
+
+fn dispatch(shared: &Arc<Shared>, request: &Asked<'_>) -> Result<Response<Body>, Refusal> {
+    let &Asked {
+        number,
+        info,
+        media_type,
+        body,
+    } = request;
     let Some(kind) = info.kind else {
         return discovery(shared, info);
     };
@@ -98,7 +160,9 @@ fn dispatch(
         Verb::List => return list(shared, kind, info),
         Verb::Get => return shared.store().get(&key).map(|object| respond(200, object)),
         Verb::Create => {
-            let created = shared.change(|store, now| store.create(key, body, now))?;
+            let cause = Cause::of(number, &body);
+            let created =
+                shared.change_because(cause, |store, now| store.create(key, body, now))?;
             return Ok(respond(201, &created));
         }
         Verb::Patch => match media_type {
@@ -118,11 +182,17 @@ fn dispatch(
                         "apiVersion and kind must be those of the resource",
                     ));
                 }
-                shared.change(|store, now| store.apply(&key, part, manager, body, now))
+                let cause = Cause::of(number, &body);
+                shared.change_because(cause, |store, now| {
+                    store.apply(&key, part, manager, body, now)
+                })
             }
-            "application/merge-patch+json" => shared.change(|store, now| {
-                store.update(&key, part, now, |object| patch::merge(object, &body))
-            }),
+            "application/merge-patch+json" => {
+                let cause = Cause::of(number, &body);
+                shared.change_because(cause, |store, now| {
+                    store.update(&key, part, now, |object| patch::merge(object, &body))
+                })
+            }
             other => Err(Refusal::new(
                 415,
                 format!("this server knows no patch of type {other}"),
@@ -135,11 +205,18 @@ fn dispatch(
                 uid: precondition("uid"),
                 version: precondition("resourceVersion"),
             };
-            shared.change(|store, now| store.delete(&key, &only, now))?;
+            let cause = Cause {
+                request: number,
+                guard: only.version.clone(),
+            };
+            shared.change_because(cause, |store, now| store.delete(&key, &only, now))?;
             Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
         }
         Verb::Update => {
-            shared.change(|store, now| store.update(&key, part, now, |object| *object = body))
+            let cause = Cause::of(number, &body);
+            shared.change_because(cause, |store, now| {
+                store.update(&key, part, now, |object| *object = body)
+            })
         }
     };
     found.map(|object| respond(200, &object))
@@ -154,6 +231,8 @@ fn list(shared: &Shared, kind: &'static Kind, info: &Info) -> Result<Response<Bo
         .is_some_and(|version| version == "0");
     let version = match (any, mood.frozen) {
         (false, _) => store.version(),
+        // An API server that fell behind answers from what it has.
+        (true, _) if mood.stale.is_some() => mood.stale.unwrap_or(store.version()),
         // "Any version" is answered from the same memory that feeds the watches.
         (true, true) => return Err(Refusal::new(504, "the watch cache is not up to date")),
         (true, false) => {

@@ -57,7 +57,7 @@ pub static EVENTS: Kind = Kind {
     kind: "Event",
     has_status: false,
 };
-/// The locks of an election.
+/// Who of several replicas acts.
 pub static LEASES: Kind = Kind {
     group: "coordination.k8s.io",
     version: "v1",

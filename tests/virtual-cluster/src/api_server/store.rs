@@ -47,6 +47,28 @@ pub struct Event {
     pub change: Change,
     /// The object after the change; for a deletion its last state.
     pub object: Value,
+    /// The request that did it; `None` for what a test did by itself.
+    pub cause: Option<Cause>,
+}
+
+/// The request that changed something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Its number in the ledger.
+    pub request: usize,
+    /// The `resourceVersion` that it named.
+    pub guard: Option<String>,
+}
+
+impl Cause {
+    /// A request with this body.
+    pub(super) fn of(request: usize, body: &Value) -> Self {
+        let guard = body["metadata"]["resourceVersion"].as_str();
+        Self {
+            request,
+            guard: guard.map(str::to_owned),
+        }
+    }
 }
 
 /// Conditions of a delete.
@@ -78,6 +100,8 @@ pub struct Store {
     log: Vec<Event>,
     version: u64,
     uids: u64,
+    /// Why the change in progress is made.
+    pub cause: Option<Cause>,
     /// Watches cannot begin before this version: history is forgotten.
     oldest: u64,
 }
@@ -91,6 +115,7 @@ impl Store {
             // The next one has a digit more: who compares them as text is found out.
             version: 99,
             uids: 0,
+            cause: None,
             oldest: 0,
         }
     }
@@ -125,6 +150,12 @@ impl Store {
             .get(key)
             .map(|object| &object.value)
             .ok_or_else(|| Refusal::not_found(key.kind, &key.name))
+    }
+
+    /// The objects of a kind as they are now.
+    pub fn list(&self, kind: &Kind) -> Vec<Value> {
+        let objects = self.objects.iter().filter(|(key, _)| key.kind == kind);
+        objects.map(|(_, object)| object.value.clone()).collect()
     }
 
     /// The objects of a kind as they were at a version, in all namespaces or in one.
@@ -303,6 +334,7 @@ impl Store {
             key: key.clone(),
             change,
             object: new.clone(),
+            cause: self.cause.clone(),
         });
         new
     }
@@ -317,6 +349,7 @@ impl Store {
             key: key.clone(),
             change: Change::Deleted,
             object,
+            cause: self.cause.clone(),
         });
     }
 }

@@ -11,7 +11,7 @@ use super::{
     Shared,
     answer::Refusal,
     request::{Info, Kind},
-    store::Change,
+    store::{Change, Event},
 };
 
 /// kube-apiserver sends bookmarks about once a minute.
@@ -24,6 +24,11 @@ pub struct Mood {
     pub lag: Duration,
     /// Nothing is seen at all.
     pub frozen: bool,
+    /// Nothing is seen that is newer than this version: the API server has fallen behind.
+    pub stale: Option<u64>,
+    /// How often each open watch was made to repeat an event, and which one: so many before the
+    /// latest that it has sent.
+    pub repeat: (u64, usize),
     /// Watches that began in an earlier era have ended.
     pub era: u64,
 }
@@ -35,6 +40,7 @@ struct Watch {
     name: Option<String>,
     position: u64,
     era: u64,
+    repeated: u64,
     ends: Timestamp,
     bookmark: Option<Timestamp>,
 }
@@ -65,22 +71,19 @@ pub fn body(shared: Arc<Shared>, kind: &'static Kind, info: &Info) -> Result<Bod
             .parse()
             .map_err(|_| Refusal::new(400, format!("invalid resource version {version:?}")))?,
     };
-    let oldest = shared.store().oldest();
-    if position < oldest {
-        return Err(Refusal::expired(position, oldest));
-    }
     let now = shared.calendar.now();
     let seconds = info
         .query
         .get("timeoutSeconds")
         .and_then(|text| text.parse().ok());
-    let era = shared.mood.borrow().era;
+    let Mood { era, repeat, .. } = *shared.mood.borrow();
     let watch = Watch {
         kind,
         namespace: info.namespace.clone(),
         name: selected_name(info)?,
         position,
         era,
+        repeated: repeat.0,
         ends: now + Duration::from_secs(seconds.unwrap_or(1800)),
         bookmark: (info.query.get("allowWatchBookmarks").map(String::as_str) == Some("true"))
             .then(|| now + BOOKMARK_INTERVAL),
@@ -124,6 +127,14 @@ pub fn selected_name(info: &Info) -> Result<Option<String>, Refusal> {
 }
 
 impl Watch {
+    fn shows(&self, event: &Event) -> bool {
+        let wanted =
+            |wanted: &Option<String>, is: &String| wanted.as_ref().is_none_or(|it| it == is);
+        event.key.kind == self.kind
+            && wanted(&self.namespace, &event.key.namespace)
+            && wanted(&self.name, &event.key.name)
+    }
+
     fn next(&mut self) -> Next {
         let now = self.shared.calendar.now();
         let mood = *self.shared.mood.borrow();
@@ -145,33 +156,38 @@ impl Watch {
         let seen = store
             .log()
             .partition_point(|event| event.version <= self.position);
-        let event = store.log()[seen..].iter().find(|event| {
-            event.key.kind == self.kind
-                && self
-                    .namespace
-                    .as_ref()
-                    .is_none_or(|name| *name == event.key.namespace)
-                && self
-                    .name
-                    .as_ref()
-                    .is_none_or(|name| *name == event.key.name)
-        });
+        if mood.repeat.0 > self.repeated {
+            self.repeated = mood.repeat.0;
+            // Not of an object that is gone: whoever shows its end again hides its successor.
+            let exists = |event: &&Event| {
+                let now = store.get(&event.key).ok();
+                event.change != Change::Deleted
+                    && now
+                        .is_some_and(|it| it["metadata"]["uid"] == event.object["metadata"]["uid"])
+            };
+            let sent = store.log()[..seen].iter().rev();
+            let mut sent = sent.filter(|it| self.shows(it)).filter(exists);
+            if let Some(event) = sent.nth(mood.repeat.1) {
+                return Next::Line(line(event));
+            }
+        }
+        let visible = |event: &&Event| mood.stale.is_none_or(|last| event.version <= last);
+        let event = store.log()[seen..]
+            .iter()
+            .take_while(visible)
+            .find(|event| self.shows(event));
         if let Some(event) = event {
             let visible = event.time + mood.lag;
             if visible > now {
                 return Next::Until(visible.min(self.ends));
             }
             self.position = event.version;
-            let change = match event.change {
-                Change::Added => "ADDED",
-                Change::Modified => "MODIFIED",
-                Change::Deleted => "DELETED",
-            };
-            return Next::Line(json!({"type": change, "object": event.object}));
+            return Next::Line(line(event));
         }
         if self.bookmark.is_some_and(|bookmark| now >= bookmark) {
             self.bookmark = Some(now + BOOKMARK_INTERVAL);
-            self.position = store.version();
+            let newest = mood.stale.unwrap_or(store.version());
+            self.position = self.position.max(newest.min(store.version()));
             return Next::Line(json!({"type": "BOOKMARK", "object": {
                 "apiVersion": self.kind.api_version(),
                 "kind": self.kind.kind,
@@ -180,6 +196,15 @@ impl Watch {
         }
         Next::Until(until)
     }
+}
+
+fn line(event: &Event) -> Value {
+    let change = match event.change {
+        Change::Added => "ADDED",
+        Change::Modified => "MODIFIED",
+        Change::Deleted => "DELETED",
+    };
+    json!({"type": change, "object": event.object})
 }
 
 fn bytes(line: &Value) -> Result<Bytes, std::convert::Infallible> {
