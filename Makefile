@@ -13,6 +13,8 @@ SIMULATOR ?= 127.0.0.1:8099
 
 # Waits are divided in test builds only; the flag names the package because only it has the feature.
 TEST_BUILD := --workspace --features fabric-job-operator/test-clock
+# The proofs run optimised code with its assertions on, and share one build of the operator.
+PROOF := --profile proof --features fabric-job-operator/test-clock
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fabric-job-operator
 
@@ -57,7 +59,7 @@ test: ## Run every test, on a real etcd and kube-apiserver (built the first time
 .PHONY: simulate
 simulate: ## Run 10,000 seeds of the simulation; SEED=n replays one and prints its trace
 	SIMULATE_SEED="$(SEED)" SIMULATE_SEEDS="$(or $(SEEDS),10000)" SIMULATE_DAYS="$(or $(DAYS),20)" \
-	SIMULATE_FROM="$(FROM)" cargo test --quiet --profile proof --test simulation
+	SIMULATE_FROM="$(FROM)" cargo test --quiet $(PROOF) --test simulation
 
 .PHONY: lint
 lint: $(DENY) ## Check format, lints, the build without test features, and the dependencies
@@ -71,9 +73,11 @@ $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
 
+# Small bounds are what CI explores (BOUNDS=small, half a minute); ARGS="'protocol'" does those alone.
 .PHONY: model
-model: ## Explore the models of protocol, election and gate with larger bounds (minutes)
-	cargo run --profile proof -p model -- --large $(ARGS)
+model: ## Explore the models of protocol, election and gate (minutes)
+	cargo build $(PROOF) -p fabric-job-operator -p model --bins
+	$(TARGET_DIR)/proof/model $(if $(filter small,$(BOUNDS)),,--large) $(ARGS)
 
 # Hours on two cores; ARGS="-f src/cancellation/step.rs" does one file, ARGS="--shard 0/8" an eighth.
 .PHONY: mutants
@@ -108,8 +112,7 @@ fuzz: ## Try random input on every parser and on the core; SECONDS=n for each ta
 # The operator as it is released, but for the clock; the campaign's own code beside it.
 .PHONY: campaign
 campaign: ## Run the fault campaign (minutes); PLAN=name replays one plan and shows its story
-	cargo build --profile proof -p fabric-job-operator -p campaign \
-		--features fabric-job-operator/test-clock --bins
+	cargo build $(PROOF) -p fabric-job-operator -p campaign --bins
 	$(TARGET_DIR)/proof/campaign $(TARGET_DIR)/proof/fabric-job-operator --plan "$(PLAN)" $(ARGS)
 
 .PHONY: figures
