@@ -6,6 +6,7 @@
 
 mod cluster;
 mod draw;
+mod entropy;
 mod history;
 mod plan;
 mod run;
@@ -137,6 +138,7 @@ fn tell(seed: u64, report: &Report) {
 /// One seed, on a thread of its own: what threads remember of randomness begins anew.
 fn simulated(seed: u64, with_trace: bool) -> Report {
     let body = move || {
+        entropy::follow(seed);
         fastrand::seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
