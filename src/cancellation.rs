@@ -63,7 +63,7 @@ impl Cancellation {
     #[must_use]
     pub fn new(wish: Wish, stored: Facts, now: Timestamp) -> Self {
         let memory = Memory::of(&stored, now);
-        let current = stored.clone().not_ahead_of(now);
+        let current = stored.clone();
         Self {
             wish,
             stored,
@@ -98,15 +98,14 @@ impl Cancellation {
             self.memory.not_before = before.not_before;
             self.memory.already_completed |= before.already_completed;
             self.memory.answer_lost |= before.answer_lost;
-            let current = stored.clone().not_ahead_of(now);
-            let unstored = std::mem::replace(&mut self.current, current);
+            let unstored = std::mem::replace(&mut self.current, stored.clone());
             if unstored.accepted_time.is_some() && stored.accepted_time.is_none() {
                 self.current.accepted_time = unstored.accepted_time;
                 self.current.location = unstored.location;
                 self.current.request_id = unstored.request_id;
             }
         } else if self.current.accepted_time.is_none() && stored.accepted_time.is_some() {
-            self.current = stored.clone().not_ahead_of(now);
+            self.current = stored.clone();
         } else if stored.attempts == self.current.attempts {
             self.learn_of_others(&stored, now);
         }
@@ -121,7 +120,6 @@ impl Cancellation {
     /// Takes over what another process stored about the same attempt, which this one may have
     /// begun to work on from an older edition.
     fn learn_of_others(&mut self, stored: &Facts, now: Timestamp) {
-        let stored = &stored.clone().not_ahead_of(now);
         let told = Memory::of(stored, now);
         self.memory.already_completed |= told.already_completed;
         self.memory.answer_lost |= told.answer_lost;
@@ -420,6 +418,10 @@ impl Memory {
         });
         Self {
             first_seen: now,
+            start_ahead: stored
+                .start_time
+                .filter(|start| *start > now)
+                .map(|start| (start, now)),
             attempt,
             answer_lost,
             already_completed,

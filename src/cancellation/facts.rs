@@ -65,29 +65,6 @@ pub struct Facts {
     pub conditions: Option<Conditions>,
 }
 
-impl Facts {
-    /// The same facts without a time at which something began that lies ahead of `now`: a clock
-    /// that was wrong stored it, or somebody wrote it by hand, and a deadline that counts from it
-    /// would come late. An end is evidence and stays as it is.
-    pub(super) fn not_ahead_of(mut self, now: Timestamp) -> Self {
-        if self.completion_time.is_some() {
-            return self;
-        }
-        let now = whole_second(now);
-        for time in [
-            &mut self.start_time,
-            &mut self.request_time,
-            &mut self.accepted_time,
-        ] {
-            *time = time.map(|time| time.min(now));
-        }
-        if let Some(last) = &mut self.last_error {
-            last.time = last.time.min(now);
-        }
-        self
-    }
-}
-
 /// Which identity acts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {

@@ -9,6 +9,9 @@ use super::reason::Reason;
 pub(super) struct Memory {
     /// When this process first saw the resource.
     pub first_seen: Timestamp,
+    /// A stored start that lies ahead of the clock, by a clock that was wrong or by hand, and when
+    /// that was seen: the deadline counts from there. What is stored stays as it is.
+    pub start_ahead: Option<(Timestamp, Timestamp)>,
     /// What became of the latest attempt.
     pub attempt: Attempt,
     /// An attempt's outcome stayed unknown. Stored as Accepted=Unknown/AnswerLost.

@@ -96,10 +96,14 @@ impl Cancellation {
     /// The moment at which the deadline passes. `None` while its clock has not started.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        // A start before the creation was stored by a clock that was wrong.
-        self.current
-            .start_time
-            .map(|start| later(start.max(self.wish.created), self.wish.active_deadline))
+        let stored = self.current.start_time?;
+        let start = match self.memory.start_ahead {
+            Some((ahead, seen)) if ahead == stored => seen,
+            _ => stored,
+        };
+        // A start before the creation was stored by a clock that was wrong, too.
+        let start = start.max(self.wish.created);
+        Some(later(start, self.wish.active_deadline))
     }
 
     /// When a finished resource is to be deleted, if ever.

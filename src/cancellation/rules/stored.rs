@@ -23,25 +23,12 @@ fn a_deadline_does_not_come_late_because_its_start_was_stored_a_day_ahead() {
         ..Facts::default()
     });
     assert_eq!(story.core.deadline(), ahead(3600));
+    assert_eq!(story.facts().start_time, ahead(DAY), "the record stays");
     let story = Story::start(wish()).stored_by_others(|stored| {
         stored.attempts = 1;
         stored.start_time = ahead(DAY);
     });
     assert_eq!(story.core.deadline(), ahead(3600));
-}
-
-#[test]
-fn an_acceptance_stored_a_day_ahead_is_still_repeated_after_ten_minutes() {
-    let accepted = found(Facts {
-        attempts: 1,
-        start_time: Some(t0()),
-        request_time: ahead(DAY),
-        accepted_time: ahead(DAY),
-        ..Facts::default()
-    });
-    let story = accepted.answer(running()).wait().answer(running());
-    let story = story.advance(600);
-    assert_eq!(story.step(), Step::Request);
 }
 
 #[test]
