@@ -255,8 +255,8 @@ fn nothing() -> FabricJobCancellationSpec {
 
 /// Compares this node's clock with the API server's.
 async fn align(client: &Client, clock: &Clock, forward: bool) -> Result<(), CallError> {
-    if let Some(date) = schema::date(client).await? {
-        match clock.align(date, forward) {
+    if let Some(read) = schema::date(client).await? {
+        match clock.align(read.date, read.took, forward) {
             Alignment::Agrees => {}
             Alignment::Corrected(ahead) | Alignment::Behind(ahead) => tracing::warn!(
                 seconds_ahead = ahead.as_secs(),

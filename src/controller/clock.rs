@@ -88,14 +88,17 @@ impl Clock {
         time / self.pace.factor
     }
 
-    /// Compares the clock with the API server's. At the start (`forward`) it is set to that;
-    /// later it is only ever set back, because a wait must never become shorter.
-    pub fn align(&self, date: Timestamp, forward: bool) -> Alignment {
+    /// Compares the clock with the API server's, which showed `date` in an answer that `took` so
+    /// long: the slower it was, the greater a difference has to be. At the start (`forward`) the
+    /// clock is set to that; later it is only ever set back, because a wait must never become
+    /// shorter.
+    pub fn align(&self, date: Timestamp, took: Duration, forward: bool) -> Alignment {
         let theirs = self.pace.at(date);
         let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = later(anchor.0, anchor.1.elapsed() * self.pace.factor);
         let ahead = ours.duration_since(theirs);
-        let tolerance = TOLERANCE.max(SLOWEST_ANSWER * self.pace.factor);
+        let slow = took.saturating_sub(SLOWEST_ANSWER) * self.pace.factor;
+        let tolerance = TOLERANCE.max(SLOWEST_ANSWER * self.pace.factor) + slow;
         if ahead.unsigned_abs() <= tolerance {
             return Alignment::Agrees;
         }
@@ -199,7 +202,7 @@ mod tests {
     async fn it_is_set_to_the_api_servers_time_at_the_start() {
         let clock = Clock::starting_at(at(3_600));
         assert_eq!(
-            clock.align(at(0), true),
+            clock.align(at(0), Duration::ZERO, true),
             Alignment::Corrected(SignedDuration::from_hours(1))
         );
         assert_eq!(clock.now(), at(0));
@@ -211,12 +214,12 @@ mod tests {
     async fn it_is_never_set_ahead_while_something_may_be_waiting() {
         let clock = Clock::starting_at(at(0));
         assert_eq!(
-            clock.align(at(3_600), false),
+            clock.align(at(3_600), Duration::ZERO, false),
             Alignment::Behind(-SignedDuration::from_hours(1))
         );
         assert_eq!(clock.now(), at(0));
         assert!(matches!(
-            clock.align(at(-3_600), false),
+            clock.align(at(-3_600), Duration::ZERO, false),
             Alignment::Corrected(_)
         ));
         assert_eq!(clock.now(), at(-3_600));
@@ -225,7 +228,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_few_seconds_are_no_difference() {
         let clock = Clock::starting_at(at(4));
-        assert_eq!(clock.align(at(0), true), Alignment::Agrees);
+        assert_eq!(clock.align(at(0), Duration::ZERO, true), Alignment::Agrees);
         assert_eq!(clock.now(), at(4));
     }
 

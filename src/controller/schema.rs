@@ -3,6 +3,8 @@
 //! Seen in the published OpenAPI document, which every authenticated user may read: no right on
 //! CustomResourceDefinitions is needed.
 
+use std::time::Duration;
+
 use kube::{Client, Resource};
 use serde::Deserialize;
 use serde_json::Value;
@@ -92,9 +94,17 @@ fn first_missing(own: &Value, published: &Value, path: &str) -> Option<String> {
 /// How often the API server's clock is asked for in a row while the answers are too slow.
 const READINGS: usize = 3;
 
-/// The API server's clock, read from the `Date` of an answer that everybody may have. `None` when
-/// it shows none, or when every answer took so long that its `Date` is stale.
-pub(super) async fn date(client: &Client) -> Result<Option<jiff::Timestamp>, CallError> {
+/// What the API server's clock showed, and how long ago that may have been at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub date: jiff::Timestamp,
+    pub took: Duration,
+}
+
+/// The API server's clock, read from the `Date` of an answer that everybody may have; the last of
+/// three where all are slow. `None` when it shows none.
+pub(super) async fn date(client: &Client) -> Result<Option<Reading>, CallError> {
+    let mut last = None;
     for _ in 0..READINGS {
         let request = http::Request::get("/version")
             .body(kube::client::Body::empty())
@@ -102,15 +112,16 @@ pub(super) async fn date(client: &Client) -> Result<Option<jiff::Timestamp>, Cal
         let asked = monotonic();
         let answer = within_deadline(client.send(request)).await?;
         let took = asked.elapsed();
+        last = date_of(answer.headers()).map(|date| Reading { date, took });
         if took <= SLOWEST_ANSWER {
-            return Ok(date_of(answer.headers()));
+            return Ok(last);
         }
         tracing::debug!(
             milliseconds = took.as_millis(),
-            "the Kubernetes API answered too slowly to compare clocks with it"
+            "the Kubernetes API answered slowly: its clock is asked for again"
         );
     }
-    Ok(None)
+    Ok(last)
 }
 
 fn date_of(headers: &http::HeaderMap) -> Option<jiff::Timestamp> {
@@ -121,8 +132,6 @@ fn date_of(headers: &http::HeaderMap) -> Option<jiff::Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::clock::{Alignment, Clock};
     use super::*;
 
@@ -175,18 +184,34 @@ mod tests {
         ] {
             let client = slow(answers.clone());
             let clock = Clock::starting_at(jiff::Timestamp::UNIX_EPOCH);
-            if let Some(date) = date(&client).await.unwrap() {
-                let aligned = clock.align(date, true);
-                assert_eq!(aligned, Alignment::Agrees, "{answers:?}");
-            }
+            let read = date(&client).await.unwrap().unwrap();
+            let aligned = clock.align(read.date, read.took, true);
+            assert_eq!(aligned, Alignment::Agrees, "{answers:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_quick_answer_tells_the_time_and_another_is_asked_for() {
-        let at = |client| async move { date(&client).await.unwrap().map(|date| date.as_second()) };
-        assert_eq!(at(slow(vec![2_000])).await, Some(0));
-        assert_eq!(at(slow(vec![6_000, 9_000, 100])).await, Some(15));
-        assert_eq!(at(slow(vec![2_001, 2_001, 2_001])).await, None);
+    async fn a_clock_that_is_wrong_by_hours_is_set_by_slow_answers_too() {
+        for ahead in [-3_600, 3_600] {
+            let client = slow(vec![6_000, 9_999, 9_000]);
+            let start = jiff::Timestamp::from_second(ahead).unwrap();
+            let clock = Clock::starting_at(start);
+            let read = date(&client).await.unwrap().unwrap();
+            let aligned = clock.align(read.date, read.took, true);
+            assert!(matches!(aligned, Alignment::Corrected(_)), "{aligned:?}");
+            let off = clock.now().as_second() - 24;
+            assert!((-9..=0).contains(&off), "{off} s off");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quick_answer_is_preferred_and_another_is_asked_for() {
+        let at = |client| async move {
+            let read = date(&client).await.unwrap().unwrap();
+            (read.date.as_second(), read.took.as_millis())
+        };
+        assert_eq!(at(slow(vec![2_000])).await, (0, 2_000));
+        assert_eq!(at(slow(vec![6_000, 9_000, 100])).await, (15, 100));
+        assert_eq!(at(slow(vec![2_001, 2_001, 2_002])).await, (4, 2_002));
     }
 }
