@@ -92,7 +92,7 @@ $(MUTANTS):
 # law is written there, too, and belongs into tests/fuzz/corpus once it is mended. The target is
 # named so that the flags do not reach build scripts.
 .PHONY: fuzz
-fuzz: ## Try random input on every parser and on the core; SECONDS=n for each target
+fuzz: ## Try random input on every parser and the core (8 targets, SECONDS=60 for each)
 	@host="$$(rustc -vV | sed -n 's/^host: //p')"; \
 	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build -p fuzz --features libfuzzer --bins --profile fuzz \
 		--target "$$host"; \
@@ -111,7 +111,7 @@ fuzz: ## Try random input on every parser and on the core; SECONDS=n for each ta
 
 # The operator as it is released, but for the clock; the campaign's own code beside it.
 .PHONY: campaign
-campaign: ## Run the fault campaign (minutes); PLAN=name replays one plan and shows its story
+campaign: ## Run the fault campaign (10 minutes); PLAN=name replays one plan and shows its story
 	cargo build $(PROOF) -p fabric-job-operator -p campaign --bins
 	$(TARGET_DIR)/proof/campaign $(TARGET_DIR)/proof/fabric-job-operator --plan "$(PLAN)" $(ARGS)
 
