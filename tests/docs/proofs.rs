@@ -1,5 +1,5 @@
-//! What `docs/testing.md` says shows a promise exists: tests, plans, faults, rules of the model,
-//! judges and kept inputs. The page explains the names.
+//! What `docs/testing.md` says shows a promise exists: tests, plans, seeds, faults, rules of the
+//! model, judges and kept inputs. The page explains the names.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,6 +121,8 @@ fn a_proof_that_does_not_exist_is_noticed() {
         "campaign: finished/*",
         "campaign: finished/cancel-10.1/terminated",
         "campaign: R18/endless-body",
+        "simulation: Act::Crash",
+        "simulation: seed 1842",
         "resource: a Secret of another namespace is refused",
         "fuzz: steps",
         "fuzz: token_answer/wrong_secret",
@@ -141,6 +143,9 @@ fn a_proof_that_does_not_exist_is_noticed() {
         "campaign: finished/cancel-10.1/terminate",
         "campaign: finished/cancel/terminated",
         "campaign: R18/endless",
+        "simulation: Act::Cras",
+        "simulation: Crash",
+        "simulation: seed 184",
         "resource: a Secret of another namespace",
         "fuzz: step",
         "fuzz: token_answer/no_such_input",
@@ -157,6 +162,7 @@ fn check(name: &str) -> Result<(), String> {
             "model" => is_in_the_model(what),
             "oracle" => ORACLES.iter().any(|(property, _)| property.id() == what),
             "campaign" => is_in_the_campaign(what),
+            "simulation" => is_in_the_simulation(what),
             "resource" => {
                 let row = format!("\"{what}\",");
                 sources("tests/resource")
@@ -217,6 +223,20 @@ fn is_in_the_campaign(what: &str) -> bool {
         [scenario, step, variant] => is_scenario(scenario) && is_step(step) && is_variant(variant),
         _ => quoted("named.rs", "name: ").contains(&what.to_owned()),
     }
+}
+
+/// A seed that is kept, or something that seeds draw, as the code names it.
+fn is_in_the_simulation(what: &str) -> bool {
+    if let Some(seed) = what.strip_prefix("seed ") {
+        let found = fs::read_to_string(root().join("tests/simulation/found.txt"));
+        let found = found.expect("the seeds that found something can be read");
+        return found
+            .lines()
+            .any(|line| line.starts_with(&format!("{seed} ")));
+    }
+    let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_named = |source: &String| source.split(what).skip(1).any(is_end);
+    what.contains("::") && sources("tests/simulation").iter().any(is_named)
 }
 
 /// The texts in quotes directly after `before` in a file of the campaign.
