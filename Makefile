@@ -57,7 +57,7 @@ test: ## Run every test, on a real etcd and kube-apiserver (built the first time
 # Each seed is a run of the whole operator under drawn faults, on virtual time.
 # SEEDS, DAYS (runs of a day) and FROM (the first seed) choose others.
 .PHONY: simulate
-simulate: ## Run 10,000 seeds of the simulation (4 minutes); SEED=n replays one and prints its trace
+simulate: ## Run 10,000 seeds of the simulation (3 minutes); SEED=n replays one and prints its trace
 	SIMULATE_SEED="$(SEED)" SIMULATE_SEEDS="$(or $(SEEDS),10000)" SIMULATE_DAYS="$(or $(DAYS),20)" \
 	SIMULATE_FROM="$(FROM)" cargo test --quiet $(PROOF) --test simulation
 
@@ -73,9 +73,9 @@ $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
 
-# Small bounds are what CI explores (BOUNDS=small, half a minute); ARGS="'protocol'" does those alone.
+# Small bounds are what CI explores (BOUNDS=small, up to a minute); ARGS="'protocol'" does those alone.
 .PHONY: model
-model: ## Explore the models of protocol, election and gate (minutes; BOUNDS=small: half a minute)
+model: ## Explore the models of protocol, election and gate (minutes; BOUNDS=small: 1 minute)
 	cargo build $(PROOF) -p fabric-job-operator -p model --bins
 	$(TARGET_DIR)/proof/model $(if $(filter small,$(BOUNDS)),,--large) $(ARGS)
 
