@@ -57,7 +57,7 @@ test: ## Run every test, on a real etcd and kube-apiserver (built the first time
 # Each seed is a run of the whole operator under drawn faults, on virtual time.
 # SEEDS, DAYS (runs of a day) and FROM (the first seed) choose others.
 .PHONY: simulate
-simulate: ## Run 10,000 seeds of the simulation; SEED=n replays one and prints its trace
+simulate: ## Run 10,000 seeds of the simulation (3 minutes); SEED=n replays one and prints its trace
 	SIMULATE_SEED="$(SEED)" SIMULATE_SEEDS="$(or $(SEEDS),10000)" SIMULATE_DAYS="$(or $(DAYS),20)" \
 	SIMULATE_FROM="$(FROM)" cargo test --quiet $(PROOF) --test simulation
 
@@ -73,9 +73,9 @@ $(DENY):
 	env -u CARGO_TARGET_DIR cargo install --locked --debug cargo-deny@$(DENY_VERSION) \
 		--root $(CACHE)/cargo-deny-$(DENY_VERSION)
 
-# Small bounds are what CI explores (BOUNDS=small, half a minute); ARGS="'protocol'" does those alone.
+# Small bounds are what CI explores (BOUNDS=small, up to a minute); ARGS="'protocol'" does those alone.
 .PHONY: model
-model: ## Explore the models of protocol, election and gate (minutes)
+model: ## Explore the models of protocol, election and gate (minutes; BOUNDS=small: 1 minute)
 	cargo build $(PROOF) -p fabric-job-operator -p model --bins
 	$(TARGET_DIR)/proof/model $(if $(filter small,$(BOUNDS)),,--large) $(ARGS)
 
@@ -92,7 +92,7 @@ $(MUTANTS):
 # law is written there, too, and belongs into tests/fuzz/corpus once it is mended. The target is
 # named so that the flags do not reach build scripts.
 .PHONY: fuzz
-fuzz: ## Try random input on every parser and on the core; SECONDS=n for each target
+fuzz: ## Try random input on every parser and the core (8 targets, SECONDS=60 for each)
 	@host="$$(rustc -vV | sed -n 's/^host: //p')"; \
 	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build -p fuzz --features libfuzzer --bins --profile fuzz \
 		--target "$$host"; \
@@ -111,7 +111,7 @@ fuzz: ## Try random input on every parser and on the core; SECONDS=n for each ta
 
 # The operator as it is released, but for the clock; the campaign's own code beside it.
 .PHONY: campaign
-campaign: ## Run the fault campaign (minutes); PLAN=name replays one plan and shows its story
+campaign: ## Run the fault campaign (10 minutes); PLAN=name replays one plan and shows its story
 	cargo build $(PROOF) -p fabric-job-operator -p campaign --bins
 	$(TARGET_DIR)/proof/campaign $(TARGET_DIR)/proof/fabric-job-operator --plan "$(PLAN)" $(ARGS)
 

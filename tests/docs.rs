@@ -11,6 +11,8 @@ use serde_json::Value;
 
 #[path = "docs/page.rs"]
 mod page;
+#[path = "docs/proofs.rs"]
+mod proofs;
 
 use page::{Kind, Page, pages, root};
 
@@ -214,7 +216,9 @@ fn reason_tables() -> String {
 
 /// Whether what a command names exists.
 fn check(command: &str) -> Result<(), String> {
-    let words: Vec<&str> = command
+    // What stands in quotes is the value of an assignment.
+    let bare: String = command.split('"').step_by(2).collect();
+    let words: Vec<&str> = bare
         .split_whitespace()
         .skip_while(|word| is_assignment(word))
         .collect();

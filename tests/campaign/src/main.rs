@@ -10,8 +10,6 @@ mod label;
 mod named;
 mod plan;
 mod replica;
-#[cfg(test)]
-mod rows;
 mod run;
 mod scenarios;
 mod stage;

@@ -82,24 +82,6 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// All of them.
-    #[cfg(test)]
-    pub const ALL: [Self; 13] = [
-        Self::CrashBefore,
-        Self::CrashAfter,
-        Self::Lost,
-        Self::AnswerLost,
-        Self::Twice,
-        Self::Late,
-        Self::Delayed,
-        Self::Paused,
-        Self::Terminated,
-        Self::Hidden,
-        Self::Cut,
-        Self::StalePrevious,
-        Self::StaleFirst,
-    ];
-
     /// Its name in plans.
     #[must_use]
     pub const fn name(self) -> &'static str {
