@@ -87,6 +87,8 @@ pub async fn run(plan: Plan, with_trace: bool) -> Report {
     let lasted = world.calendar.elapsed();
     let trace = with_trace.then(|| trace::of(&world));
     world.cluster.end();
+    // The server decides by asking the cluster, which holds the server: neither would be freed.
+    world.server.heal();
     Report {
         violations,
         problems: world.cluster.problems(),
