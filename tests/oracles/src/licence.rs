@@ -37,9 +37,10 @@ pub(crate) fn intents(resource: &Resource) -> impl Iterator<Item = &Version> {
 
 /// Every cancel request of the operator with its intent, in the order of sending.
 ///
-/// A request names no resource and no attempt. What follows a 401 is sent under the same intent. It belongs to the latest intent that its process
-/// had stored when it was sent. Where several resources name the job, an intent that no other
-/// request used and that has the token's identity goes first.
+/// A request names no resource and no attempt. It belongs to the latest intent that its process
+/// had stored when it was sent; what follows a 401 is sent under the same intent. Where several
+/// resources name the job, an intent that no other request used goes first, then one of a
+/// resource that still exists, then one that has the token's identity.
 pub(crate) fn licences(history: &History) -> Vec<Licence<'_>> {
     let mut requests: Vec<_> = history
         .requests
@@ -69,9 +70,11 @@ pub(crate) fn licences(history: &History) -> Vec<Licence<'_>> {
                 let requested = intent.version.time("requestTime");
                 let expired =
                     requested.is_none_or(|at| facts.before(plus(at, LICENCE), request.sent));
+                let gone = intent.resource.gone.is_some_and(|gone| gone < request.sent);
                 (
                     expired,
                     used(intent) && !refused,
+                    gone,
                     foreign,
                     intent.version.stored,
                 )

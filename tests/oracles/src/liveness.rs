@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::history::{History, Identity, Kind, Resource, Version};
+use crate::history::{Answer, History, Identity, Kind, Resource, Version};
 use crate::property::{Property, Violation};
 use crate::record::PERSON_MUST_ACT;
 use crate::status::{plus, signed};
@@ -110,6 +110,28 @@ pub fn l2_fair(history: &History) -> Vec<Violation> {
     found
 }
 
+/// A write without an answer is tried again until a conflict is met by a read; this is how long
+/// that may take.
+const UNANSWERED: Duration = Duration::from_secs(300);
+
+/// When the operator learned that the end is stored: at once, or, where the answer to that write
+/// was lost, when it next read the resource.
+fn learned(history: &History, resource: &Resource, end: &Version) -> Timestamp {
+    if end.answer != Answer::Lost {
+        return end.stored;
+    }
+    let read = history.api_requests.iter().find(|request| {
+        request.verb == "get"
+            && request.code == 200
+            && request.resource == PLURAL
+            && request.namespace == resource.namespace
+            && request.name == resource.name
+            && request.time >= end.stored
+    });
+    let latest = plus(end.stored, UNANSWERED);
+    read.map_or(latest, |read| read.time.min(latest))
+}
+
 /// L3: after the end nothing about the resource is sent to Fabric, asked of the API server or
 /// written, apart from the generation that the status speaks of and the deletion by its TTL.
 #[must_use]
@@ -136,7 +158,8 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                 "the observation ended before the quiet time was over".into(),
             );
         }
-        let asked_from = end.stored.max(facts.stale_until.unwrap_or(end.stored));
+        let learned = learned(history, resource, end);
+        let asked_from = learned.max(facts.stale_until.unwrap_or(learned));
         for request in requests_for_nobody(history, resource, asked_from) {
             broken(
                 request.0,

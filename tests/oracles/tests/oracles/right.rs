@@ -1,6 +1,6 @@
 //! Histories that keep every promise, each with something that could be taken for a breach.
 
-use oracles::{Kind, Lifecycle, judge};
+use oracles::{Answer, ApiRequest, Kind, Lifecycle, judge};
 use serde_json::json;
 
 use crate::story::{Story, at, condition, identity, secs, working};
@@ -195,4 +195,41 @@ fn a_restored_end_is_evidence_and_nothing_is_done_for_it() {
     story.last(restored).object["status"] = object["status"].clone();
     passes(&story);
     assert_eq!(story.request(0).identity, Some(identity("team-a")));
+}
+
+#[test]
+fn an_end_whose_answer_was_lost_is_written_again_until_it_is_read() {
+    let mut story = Story::plain();
+    story.last(0).answer = Answer::Lost;
+    let end = story.last(0).stored;
+    for (after, verb, code) in [(2, "patch", 0), (5, "patch", 409), (5, "get", 200)] {
+        story.history.api_requests.push(ApiRequest {
+            time: end + secs(after),
+            process: Some("operator-1".into()),
+            verb: verb.into(),
+            resource: "fabricjobcancellations".into(),
+            namespace: "team-a".into(),
+            name: "stop".into(),
+            code,
+        });
+    }
+    passes(&story);
+}
+
+#[test]
+fn a_request_of_a_resource_that_was_created_anew_is_not_its_predecessors() {
+    let mut story = Story::new();
+    story.job(1, &[(0, "InProgress"), (20, "Cancelled")]);
+    let first = story.resource("team-a", "stop", 1, 2);
+    story.intent(first, 3);
+    story.refused(Kind::Cancel, first, 3, 401, "TokenExpired");
+    story.history.resources[first].deletion_requested = Some(at(5));
+    story.history.resources[first].gone = Some(at(5));
+    let second = story.resource("team-a", "stop", 1, 6);
+    story.intent(second, 7);
+    story.cancel(second, 7, 202, Some(20));
+    story.accepted(second, 8, 28);
+    story.look(second, 28, "Cancelled");
+    story.end(second, 29, "True", "JobCancelled", "True", "True");
+    passes(&story);
 }

@@ -421,6 +421,15 @@ const WRONG: &[Wrong] = &[
     (Property::L3, "a read after the end", |story| {
         api_get(story, 1000)
     }),
+    (
+        Property::L3,
+        "a second read after the end whose answer was lost",
+        |story| {
+            story.last(0).answer = Answer::Lost;
+            api_get(story, 105);
+            api_get(story, 200);
+        },
+    ),
     (Property::L3, "not observed for long enough", |story| {
         story.history.facts.until = at(600);
     }),
