@@ -41,6 +41,7 @@ pub use facts::{
 };
 pub use job::{Job, JobFailure, JobInstance, JobStatus};
 pub use observation::{Hold, Observation, Refusal, ServiceError, Source, Throttle};
+use reason::End;
 pub use reason::Reason;
 pub use report::invalid_spec;
 pub use step::Step;
@@ -77,11 +78,11 @@ impl Cancellation {
     /// that could not be stored yet are kept.
     #[must_use]
     pub fn refresh(mut self, wish: Wish, stored: Facts, now: Timestamp) -> Self {
-        if wish.generation != self.wish.generation {
+        let edited = wish.generation != self.wish.generation;
+        if edited {
             // The author acted: try again at once, however slowly it was tried before.
             self.memory.retry_at = self.memory.missing_since.and(self.memory.retry_at);
             self.memory.failures = 0;
-            self.decide_anew();
             if self.memory.missing_since.is_none() && self.shows(Reason::JobNotFound) {
                 // Seen by a preflight. It counts for nothing once the request itself is wanted.
                 self.memory.trouble = None;
@@ -110,6 +111,9 @@ impl Cancellation {
             self.learn_of_others(&stored, now);
         }
         self.stored = stored;
+        if edited {
+            self.decide_anew(now);
+        }
         if self.memory.attempt == Attempt::InFlight {
             // A run that ended without its answer.
             self.memory.attempt = Memory::of(&self.current, now).attempt;
@@ -244,23 +248,26 @@ impl Cancellation {
         facts
     }
 
-    /// An end that could not be stored yet and that the edited wish may decide otherwise: the
-    /// deadline was raised, or another policy applies. What Fabric says is asked for again.
-    fn decide_anew(&mut self) {
-        let conditions = self.current.conditions.as_ref();
-        let by_the_wish = conditions.is_some_and(|conditions| {
-            matches!(
-                conditions.ready.reason,
-                Reason::DeadlineExceeded
-                    | Reason::JobAlreadyFinished
-                    | Reason::JobEndedOtherwise
-                    | Reason::JobNotFound
-            )
-        });
-        if by_the_wish && self.is_over() && self.stored.completion_time.is_none() {
-            self.current.completion_time = None;
-            self.current.conditions = self.stored.conditions.clone();
+    /// An end that could not be stored yet, under an edited wish: what Fabric said of the job stays
+    /// and is judged by the new policies; a deadline's verdict falls, and is given again if it
+    /// still holds.
+    fn decide_anew(&mut self, now: Timestamp) {
+        if self.stored.completion_time.is_some() || !self.is_over() {
+            return;
         }
+        let conditions = self.current.conditions.as_ref();
+        let end = match conditions.map(|conditions| conditions.ready.reason) {
+            Some(Reason::JobAlreadyFinished) => End::JobAlreadyFinished,
+            Some(Reason::JobEndedOtherwise) => End::JobEndedOtherwise,
+            Some(Reason::JobNotFound) => End::JobNotFound,
+            Some(Reason::DeadlineExceeded) => {
+                self.current.completion_time = None;
+                self.current.conditions.clone_from(&self.stored.conditions);
+                return;
+            }
+            _ => return,
+        };
+        self.current.conditions = Some(self.ended(end, now));
     }
 
     fn new_error_is_due(&self, want: &Facts, now: Timestamp) -> bool {

@@ -52,6 +52,26 @@ fn a_verdict_that_could_not_be_stored_falls_when_the_deadline_is_raised() {
 }
 
 #[test]
+fn what_fabric_said_stays_when_an_edit_meets_it_before_it_is_stored() {
+    let seen_otherwise = || {
+        within(60)
+            .answer(accepted_after(50))
+            .wait()
+            .answer_unstored(seen(JobStatus::Completed, None))
+    };
+    assert_eq!(
+        seen_otherwise().ready(),
+        (Value::True, Reason::JobEndedOtherwise)
+    );
+    // The deadline passes before the conflict with the edit is over.
+    let story = seen_otherwise().advance(20);
+    let story = story.edit(|wish| wish.finished_is_success = false);
+    assert_eq!(story.ready(), (Value::False, Reason::JobEndedOtherwise));
+    assert_eq!(story.cancelled_is().0, Value::False);
+    assert_eq!(story.step(), Step::Finished);
+}
+
+#[test]
 fn nothing_sent_or_all_refused_gives_up_at_once() {
     let story = within(100)
         .answer(refused(Refusal::PermissionDenied))
