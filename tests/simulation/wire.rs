@@ -241,9 +241,12 @@ async fn carry(
         }
         Some(WireFault::Cut) => {
             let (head, _) = deliver(Duration::ZERO).await?;
+            // The head arrived: what it says of the error is known.
+            let code = head.headers.get("x-ms-public-api-error-code");
+            let code = code.and_then(|code| code.to_str().ok()).map(str::to_owned);
             shared.note(number, |call| {
                 if let Some(reply) = &mut call.reply {
-                    (reply.job_status, reply.error_code) = (None, None);
+                    (reply.job_status, reply.error_code) = (None, code);
                 }
             });
             shared.reached(number);

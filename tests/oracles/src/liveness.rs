@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::history::{Answer, History, Identity, Kind, Resource, Version};
+use crate::history::{Answer, History, Identity, Kind, Request, Resource, Version};
 use crate::property::{Property, Violation};
 use crate::record::PERSON_MUST_ACT;
 use crate::status::{plus, signed};
@@ -242,7 +242,28 @@ fn requests_for_nobody<'a>(
                             .is_none_or(|end| !facts.before(end.stored, request.sent))
                 })
         })
+        .filter(move |request| !is_first_of_a_latecomer(history, resource, request))
         .map(|request| (request.sent, request.sequence))
+}
+
+/// Whether a process that did not write the end looks for the first time since: it took over with
+/// an older view. Its write is refused, and it then knows.
+fn is_first_of_a_latecomer(history: &History, resource: &Resource, request: &Request) -> bool {
+    let Some(end) = resource.end() else {
+        return false;
+    };
+    let (writer, process) = (end.process(), request.process.as_deref());
+    let earlier = history.requests.iter().any(|other| {
+        other.job == request.job
+            && other.process.as_deref() == process
+            && other.sequence < request.sequence
+            && other.sent >= end.stored
+    });
+    request.kind == Kind::Look
+        && process.is_some()
+        && writer.is_some()
+        && writer != process
+        && !earlier
 }
 
 /// L4: each write says something new, and no process makes more requests about one resource in
