@@ -94,6 +94,14 @@ impl Gate {
 }
 
 impl Pass {
+    /// Until when Fabric wants nothing, if it said so after this pass was given: then the request
+    /// is better not sent.
+    #[must_use]
+    pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let identities = self.gate.lock();
+        identities.get(&self.who)?.closed(now)
+    }
+
     /// Tells the gate what Fabric answered, and when.
     pub fn report(self, seen: &Observation, now: Timestamp) {
         self.end(meaning(seen), now);

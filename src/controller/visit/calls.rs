@@ -30,6 +30,7 @@ impl Visit<'_> {
             }
         };
         if !ctx.leadership.holds(&ctx.clock) {
+            pass.not_sent(now);
             return Ok(());
         }
         let intent = self.core.intent(acting.identity.clone(), now);
@@ -39,6 +40,13 @@ impl Visit<'_> {
                 pass.not_sent(ctx.clock.now());
                 return not_stored.map(|_| ());
             }
+        }
+        if let Some(until) = pass.closed_until(ctx.clock.now()) {
+            // Somebody else was told to wait while the intent was written.
+            pass.not_sent(ctx.clock.now());
+            let by = Hold::Fabric;
+            self.record(Observation::Held { until, by });
+            return Ok(());
         }
         let wish = self.core.wish();
         let wanted = !wish.deleting && !wish.suspend;

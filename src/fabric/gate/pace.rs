@@ -188,6 +188,12 @@ impl Pace {
         };
     }
 
+    /// Until when Fabric wants nothing; `None` when it does not say so now.
+    #[must_use]
+    pub fn closed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.closed_until().filter(|until| now < *until)
+    }
+
     /// Nobody will say what became of this one: a visit panicked or was cancelled. It may have
     /// been sent, and counts as ended when this value is next told the time.
     pub fn dropped(&mut self, pass: PassId) {

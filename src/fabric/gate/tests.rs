@@ -188,3 +188,17 @@ fn identities_that_nobody_uses_are_forgotten() {
     }
     assert_eq!(most, IDLE_IDENTITIES);
 }
+
+#[test]
+fn a_pass_learns_that_fabric_told_somebody_else_to_wait() {
+    let gate = gate(200);
+    let cold = gate.enter(&WHO, &caller(1), at(0)).unwrap();
+    cold.report(&seen(), at(0));
+    let waits = gate.enter(&WHO, &caller(1), at(61)).unwrap();
+    let other = gate.enter(&WHO, &caller(2), at(61)).unwrap();
+    assert_eq!(waits.closed_until(at(61)), None);
+    other.report(&too_many(Some(30)), at(62));
+    assert_eq!(waits.closed_until(at(62)), Some(at(93)));
+    assert_eq!(waits.closed_until(at(93)), None, "its time is over");
+    waits.not_sent(at(93));
+}

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use virtual_cluster::{
+    api_server::{Fault, Rule as Trouble, Verb},
     clock::pass,
     operator::{Bench, minutes, seconds, since_start},
 };
@@ -178,4 +179,41 @@ async fn a_request_that_is_sent_again_after_a_401_counts_too() {
     assert_eq!(bench.calls().len(), 3);
     assert_eq!(bench.status(&name(0))["attempts"], 1);
     assert_no_window_is_overrun(&bench, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_comes_while_an_intent_is_written_holds_its_request_back() {
+    let mut bench = Bench::new();
+    let first = bench.job(1);
+    bench.cancel("first", first, json!({}));
+    bench.start();
+    // Until then requests go one at a time.
+    pass(minutes(3)).await;
+    let (slow, told) = (bench.job(2), bench.job(3));
+    let status = "fabricjobcancellations/status";
+    let late = Trouble::on(Verb::Patch, status, Fault::Delay(seconds(5)));
+    bench.server.inject(late.named("slow"));
+    let throttled = Rule::on(Route::Cancel).job(told.job_instance_id);
+    bench
+        .fabric
+        .script(throttled.answer(Answer::throttled(Some(40))));
+    bench.cancel("slow", slow, json!({}));
+    bench.cancel("told", told, json!({}));
+    bench.ended("slow", minutes(5)).await;
+    bench.ended("told", minutes(5)).await;
+    let begun = bench.cancels(told)[0];
+    for job in [slow, told] {
+        let sent = bench.cancels(job);
+        let last = *sent.last().unwrap();
+        assert!(
+            last >= begun + 40,
+            "sent at {sent:?}, told to wait at {begun}"
+        );
+    }
+    assert_eq!(bench.cancels(slow).len(), 1, "not through a closed gate");
+    assert_eq!(
+        bench.status("slow")["attempts"],
+        2,
+        "the later send has an intent of its own"
+    );
 }
