@@ -13,8 +13,10 @@ SIMULATOR ?= 127.0.0.1:8099
 
 # Waits are divided in test builds only; the flag names the package because only it has the feature.
 TEST_BUILD := --workspace --features fabric-job-operator/test-clock
-# The proofs run optimised code with its assertions on, and share one build of the operator.
+# The proofs run optimised code with its assertions on. Model and campaign are built together, or
+# each would build the libraries below with other features.
 PROOF := --profile proof --features fabric-job-operator/test-clock
+BUILD_PROOFS := cargo build $(PROOF) -p fabric-job-operator -p model -p campaign --bins
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fabric-job-operator
 
@@ -76,7 +78,7 @@ $(DENY):
 # Small bounds are what CI explores (BOUNDS=small, up to a minute); ARGS="'protocol'" does those alone.
 .PHONY: model
 model: ## Explore the models of protocol, election and gate (minutes; BOUNDS=small: 1 minute)
-	cargo build $(PROOF) -p fabric-job-operator -p model --bins
+	$(BUILD_PROOFS)
 	$(TARGET_DIR)/proof/model $(if $(filter small,$(BOUNDS)),,--large) $(ARGS)
 
 # Hours on two cores; ARGS="-f src/cancellation/step.rs" does one file, ARGS="--shard 0/8" an eighth.
@@ -112,7 +114,7 @@ fuzz: ## Try random input on every parser and the core (8 targets, SECONDS=60 fo
 # The operator as it is released, but for the clock; the campaign's own code beside it.
 .PHONY: campaign
 campaign: ## Run the fault campaign (10 minutes); PLAN=name replays one plan and shows its story
-	cargo build $(PROOF) -p fabric-job-operator -p campaign --bins
+	$(BUILD_PROOFS)
 	$(TARGET_DIR)/proof/campaign $(TARGET_DIR)/proof/fabric-job-operator --plan "$(PLAN)" $(ARGS)
 
 .PHONY: figures
