@@ -7,7 +7,7 @@ use fabric_simulator::{
 };
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use oracles::{Property, Violation};
+use oracles::Violation;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 use virtual_cluster::{
@@ -80,9 +80,6 @@ pub async fn run(plan: Plan, with_trace: bool) -> Report {
     world.quiet().await;
     let history = history::of(&world);
     let mut violations = oracles::judge(&history);
-    // Until the gate paces: a pass taken before the intent is stored, and two first requests of a
-    // new process, go through a gate that closed meanwhile.
-    violations.retain(|violation| violation.property != Property::S7);
     violations.dedup();
     let lasted = world.calendar.elapsed();
     let trace = with_trace.then(|| trace::of(&world));
