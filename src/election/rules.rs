@@ -441,12 +441,15 @@ fn a_lost_answer_to_taking_the_lease_is_recognised() {
 
 #[test]
 fn an_old_write_of_our_own_that_surfaces_late_is_a_strangers() {
-    let mut story = Story::new();
-    story.finds("7", &released());
-    let lost = story.written();
-    story.answer_after(s(5), Answer::Failed);
-    story.at(111);
-    assert_eq!(story.takes_over_from(&lost), 126, "111 s + 15 s");
+    // From 110 s on, a leader by this write would have had to end.
+    for seen in [110, 111] {
+        let mut story = Story::new();
+        story.finds("7", &released());
+        let lost = story.written();
+        story.answer_after(s(5), Answer::Failed);
+        story.at(seen);
+        assert_eq!(story.takes_over_from(&lost), seen + 15);
+    }
 }
 
 #[test]
@@ -570,6 +573,14 @@ fn a_resignation_is_tried_again_until_the_lease_has_ended() {
         }
     }
     assert_eq!(story.now, s(130));
+}
+
+#[test]
+fn a_leader_that_resigns_while_there_is_no_lease_creates_none() {
+    let mut story = Story::of_a_leader();
+    story.me = story.me.resign();
+    story.answer(Answer::Gone);
+    assert_eq!(story.step(), Step::Done);
 }
 
 #[test]
