@@ -149,7 +149,217 @@ fn filled(mut lease: DynamicObject, record: &Record) -> DynamicObject {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+
     use super::*;
+
+    const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/operators/leases";
+
+    /// A seat at an API server that gives this one answer, and what it was asked: method, path
+    /// and body.
+    fn seat(status: u16, answer: &str) -> (Seat, Arc<Mutex<Vec<(String, Value)>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (noted, answer) = (Arc::clone(&asked), answer.to_owned());
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let (noted, answer) = (Arc::clone(&noted), answer.clone());
+            async move {
+                let line = format!("{} {}", request.method(), request.uri());
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                noted.lock().unwrap().push((line, body));
+                let answer = Response::builder()
+                    .status(status)
+                    .body(Body::from(answer.into_bytes()));
+                Ok::<_, std::convert::Infallible>(answer.unwrap())
+            }
+        });
+        let client = Client::new(server, "default");
+        (Seat::new(client, "operators", "operator"), asked)
+    }
+
+    fn stored(version: &str, holder: &str) -> String {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "operator", "resourceVersion": version, "labels": {"kept": "yes"}},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 1},
+        })
+        .to_string()
+    }
+
+    fn failure(code: u16, reason: &str) -> String {
+        json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "reason": reason, "message": "no", "code": code,
+        })
+        .to_string()
+    }
+
+    fn held_by(holder: &str) -> Record {
+        Record {
+            holder: holder.into(),
+            duration_seconds: None,
+            acquired: None,
+            renewed: None,
+            transitions: None,
+        }
+    }
+
+    fn steps() -> [Step; 3] {
+        [
+            Step::Read,
+            Step::Create(held_by("me")),
+            Step::Replace {
+                version: "7".into(),
+                record: held_by("me"),
+            },
+        ]
+    }
+
+    #[tokio::test]
+    async fn each_answer_is_told_as_what_it_means_for_the_step() {
+        let version = "8".to_owned();
+        let record = Record {
+            duration_seconds: Some(1),
+            ..held_by("me")
+        };
+        let found = Answer::Found {
+            version: version.clone(),
+            record: record.clone(),
+        };
+        let done = Answer::Stored { version, record };
+        let lease = stored("8", "me");
+        // Per step: the answer for the candidate, and whether something is said to people.
+        let rows = [
+            (
+                200,
+                lease,
+                [(found, false), (done.clone(), false), (done, false)],
+            ),
+            (
+                404,
+                failure(404, "NotFound"),
+                [
+                    (Answer::Missing, false),
+                    (Answer::Gone, true),
+                    (Answer::Gone, false),
+                ],
+            ),
+            (
+                409,
+                failure(409, "Conflict"),
+                [
+                    (Answer::Conflict, false),
+                    (Answer::Conflict, false),
+                    (Answer::Conflict, false),
+                ],
+            ),
+            (
+                500,
+                failure(500, "InternalError"),
+                [
+                    (Answer::Failed, true),
+                    (Answer::Failed, true),
+                    (Answer::Failed, true),
+                ],
+            ),
+        ];
+        for (status, body, expected) in rows {
+            for (step, expected) in steps().iter().zip(expected) {
+                let (mut seat, _) = seat(status, &body);
+                let (answer, said) = seat.carry_out(step).await;
+                assert_eq!((answer, said.is_some()), expected, "{status} to {step:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_is_one_request_and_a_write_keeps_what_it_does_not_know() {
+        let (mut seat, asked) = seat(200, &stored("7", "other"));
+        for step in steps() {
+            seat.carry_out(&step).await;
+        }
+        let unknown = Step::Replace {
+            version: "6".into(),
+            record: held_by("me"),
+        };
+        seat.carry_out(&unknown).await;
+        for idle in [
+            Step::Done,
+            Step::Wait {
+                until: std::time::Duration::ZERO,
+            },
+        ] {
+            assert_eq!(seat.carry_out(&idle).await, (Answer::Missing, None));
+        }
+        let asked = std::mem::take(&mut *asked.lock().unwrap());
+        let lines: Vec<&str> = asked.iter().map(|(line, _)| line.as_str()).collect();
+        let one = format!("{LEASES}/operator");
+        assert_eq!(
+            lines,
+            [
+                format!("GET {one}"),
+                format!("POST {LEASES}?"),
+                format!("PUT {one}?"),
+                format!("PUT {one}?")
+            ]
+        );
+        let [_, created, replaced, blind] = &asked[..] else {
+            unreachable!("four lines were compared")
+        };
+        assert_eq!(created.1["spec"]["holderIdentity"], "me");
+        assert_eq!(replaced.1["metadata"]["resourceVersion"], "7");
+        assert_eq!(replaced.1["metadata"]["labels"]["kept"], "yes");
+        assert_eq!(blind.1["metadata"]["resourceVersion"], "6");
+        assert!(
+            blind.1["metadata"]["labels"].is_null(),
+            "of another version"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_hint_is_a_lease_that_was_given_up_or_deleted_and_nothing_else() {
+        let event = |kind: &str, holder: &str| {
+            let object: Value = serde_json::from_str(&stored("9", holder)).unwrap();
+            let mut line = json!({"type": kind, "object": object}).to_string();
+            line.push('\n');
+            line
+        };
+        let held = event("MODIFIED", "other");
+        let rows = [
+            (held.clone() + &event("MODIFIED", ""), true),
+            (held.clone() + &event("ADDED", ""), true),
+            (held.clone() + &event("DELETED", "other"), true),
+            (held.clone() + &event("BOOKMARK", "") + &held, false),
+            (held, false),
+            (
+                json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1",
+                    "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}})
+                .to_string()
+                    + "\n"
+                    + &event("DELETED", "other"),
+                false,
+            ),
+            (String::new(), false),
+        ];
+        for (events, expected) in rows {
+            let (mut seat, asked) = seat(200, &events);
+            assert!(!seat.given_up().await, "nothing was seen yet");
+            seat.last = Some(serde_json::from_str(&stored("8", "other")).unwrap());
+            assert_eq!(seat.given_up().await, expected, "{events}");
+            let asked = asked.lock().unwrap();
+            let [(line, _)] = &asked[..] else {
+                panic!("one watch, not {asked:?}")
+            };
+            assert!(
+                line.contains("metadata.name%3Doperator") && line.contains("resourceVersion=8"),
+                "{line}"
+            );
+        }
+    }
 
     fn lease(data: Value) -> DynamicObject {
         DynamicObject {
