@@ -159,9 +159,11 @@ mod tests {
 
     const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/operators/leases";
 
-    /// A seat at an API server that gives this one answer, and what it was asked: method, path
-    /// and body.
-    fn seat(status: u16, answer: &str) -> (Seat, Arc<Mutex<Vec<(String, Value)>>>) {
+    /// What an API server was asked: method and path, and the body.
+    type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+
+    /// A seat at an API server that gives this one answer, and what that one was asked.
+    fn seat(status: u16, answer: &str) -> (Seat, Asked) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (noted, answer) = (Arc::clone(&asked), answer.to_owned());
         let server = tower::service_fn(move |request: Request<Body>| {
