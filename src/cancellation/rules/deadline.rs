@@ -53,22 +53,54 @@ fn a_verdict_that_could_not_be_stored_falls_when_the_deadline_is_raised() {
 
 #[test]
 fn what_fabric_said_stays_when_an_edit_meets_it_before_it_is_stored() {
-    let seen_otherwise = || {
-        within(60)
-            .answer(accepted_after(50))
-            .wait()
-            .answer_unstored(seen(JobStatus::Completed, None))
-    };
+    let ended_otherwise = within(60)
+        .answer(accepted_after(50))
+        .wait()
+        .answer_unstored(seen(JobStatus::Completed, None));
+    let already_finished = within(60)
+        .answer(already_completed())
+        .answer_unstored(seen(JobStatus::Completed, None));
+    let mut not_found = within(600)
+        .answer(accepted_after(50))
+        .wait()
+        .answer(refused(Refusal::JobNotFound));
+    not_found = not_found
+        .wait()
+        .answer_unstored(refused(Refusal::JobNotFound));
+    for (story, reason, cancelled) in [
+        (ended_otherwise, Reason::JobEndedOtherwise, Value::False),
+        (already_finished, Reason::JobAlreadyFinished, Value::False),
+        (not_found, Reason::JobNotFound, Value::Unknown),
+    ] {
+        let before = story.ready().0;
+        // The deadline passes before the conflict with the edit is over.
+        let story = story.advance(600).edit(|wish| {
+            wish.finished_is_success = !wish.finished_is_success;
+            wish.missing_is_success = !wish.missing_is_success;
+        });
+        let after = match before {
+            Value::True => Value::False,
+            _ => Value::True,
+        };
+        assert_eq!(story.ready(), (after, reason), "judged by the new policy");
+        assert_eq!(story.cancelled_is().0, cancelled, "{reason:?}");
+        assert_eq!(story.step(), Step::Finished);
+    }
+}
+
+#[test]
+fn a_stored_end_is_not_judged_again_when_a_policy_is_edited() {
+    let story = within(60)
+        .answer(accepted_after(50))
+        .wait()
+        .answer(seen(JobStatus::Completed, None));
+    assert_eq!(story.ready(), (Value::True, Reason::JobEndedOtherwise));
+    let story = story.edit(|wish| wish.finished_is_success = false);
+    assert_eq!(story.ready(), (Value::True, Reason::JobEndedOtherwise));
     assert_eq!(
-        seen_otherwise().ready(),
+        story.store().ready(),
         (Value::True, Reason::JobEndedOtherwise)
     );
-    // The deadline passes before the conflict with the edit is over.
-    let story = seen_otherwise().advance(20);
-    let story = story.edit(|wish| wish.finished_is_success = false);
-    assert_eq!(story.ready(), (Value::False, Reason::JobEndedOtherwise));
-    assert_eq!(story.cancelled_is().0, Value::False);
-    assert_eq!(story.step(), Step::Finished);
 }
 
 #[test]

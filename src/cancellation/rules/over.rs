@@ -222,3 +222,22 @@ fn a_process_that_takes_no_further_step_stores_that_the_job_was_over() {
         (Value::False, Reason::NotNeeded)
     );
 }
+
+#[test]
+fn nothing_is_stored_last_for_a_resource_that_is_being_deleted_or_has_ended() {
+    let mut story = Story::start(wish()).answer_unstored(already_completed());
+    let mut wish = story.core.wish().clone();
+    wish.deleting = true;
+    let stored = story.core.stored().clone();
+    story.core = story.core.refresh(wish, stored, story.now);
+    assert_eq!(story.core.due_last_write(story.now), None);
+    let story = Story::accepted().wait().answer(cancelled());
+    assert_eq!(story.core.due_last_write(story.now), None);
+}
+
+#[test]
+fn that_the_job_was_over_is_known_from_the_answer_to_the_request_alone() {
+    assert!(Story::already_over().core.is_already_completed());
+    assert!(!Story::accepted().core.is_already_completed());
+    assert!(!Story::start(wish()).core.is_already_completed());
+}

@@ -32,6 +32,24 @@ fn a_deadline_does_not_come_late_because_its_start_was_stored_a_day_ahead() {
 }
 
 #[test]
+fn a_start_stored_a_day_ahead_counts_no_more_once_the_clock_was_started_anew() {
+    let story = found(Facts {
+        start_time: ahead(DAY),
+        ..Facts::default()
+    });
+    let story = story.edit(|wish| wish.suspend = true).store();
+    assert_eq!(
+        story.facts().start_time,
+        None,
+        "suspended before any attempt"
+    );
+    let story = story.advance(1000).edit(|wish| wish.suspend = false);
+    let story = story.answer(refused(Refusal::PermissionDenied));
+    assert_eq!(story.facts().start_time, ahead(1000));
+    assert_eq!(story.core.deadline(), ahead(1000 + 3600));
+}
+
+#[test]
 fn an_intent_stored_a_day_ahead_is_looked_at_after_the_usual_grace() {
     let story = found(Facts {
         attempts: 1,
