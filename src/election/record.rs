@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The fields of a Lease that the election reads and writes, as they are: nothing is trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +108,7 @@ impl Record {
 /// A Lease stores microseconds; a record must read as it was written, or its writer would not
 /// know it again.
 fn microseconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+    Timestamp::new(time.as_second(), time.subsec_microsecond() * 1_000).unwrap_or(time)
 }
 
 /// `wall`, but never the time that stands there already: a clock that was set back must not make
@@ -117,8 +117,8 @@ fn unlike(before: Option<Timestamp>, wall: Timestamp) -> Timestamp {
     if before != Some(wall) {
         return wall;
     }
-    let micro = wall.as_microsecond();
-    Timestamp::from_microsecond(micro + 1)
-        .or_else(|_| Timestamp::from_microsecond(micro - 1))
+    // Towards the epoch, so that even the first and the last moment have a neighbour.
+    let step = if wall < Timestamp::UNIX_EPOCH { 1 } else { -1 };
+    wall.saturating_add(SignedDuration::from_micros(step))
         .unwrap_or(wall)
 }

@@ -593,21 +593,25 @@ fn a_standby_that_resigns_writes_nothing() {
 
 #[test]
 fn a_clock_that_stands_still_or_is_set_back_does_not_hide_a_renewal() {
-    let story = Story::of_a_leader();
-    let before = match story.me.next_step(s(117), Timestamp::UNIX_EPOCH) {
-        Step::Replace { record, .. } => record,
-        other => panic!("{other:?}"),
-    };
-    let stored = Answer::Stored {
-        version: "2".into(),
-        record: before.clone(),
-    };
-    let step = story.me.next_step(s(117), Timestamp::UNIX_EPOCH);
-    let me = story.me.record(&step, stored, s(117), s(117), s(0));
-    let Step::Replace { record, .. } = me.next_step(s(119), Timestamp::UNIX_EPOCH) else {
-        panic!("a renewal is due")
-    };
-    assert_ne!(record.renewed, before.renewed);
+    for stands in [Timestamp::UNIX_EPOCH, Timestamp::MIN, Timestamp::MAX] {
+        let story = Story::of_a_leader();
+        let step = story.me.next_step(s(117), stands);
+        let Step::Replace { record: before, .. } = &step else {
+            panic!("a renewal is due, not {step:?}")
+        };
+        let stored = Answer::Stored {
+            version: "2".into(),
+            record: before.clone(),
+        };
+        let me = story.me.record(&step, stored, s(117), s(117), s(0));
+        let Step::Replace { record, .. } = me.next_step(s(119), stands) else {
+            panic!("a renewal is due")
+        };
+        assert_ne!(record.renewed, before.renewed, "{stands}");
+        for time in [before.renewed, record.renewed].into_iter().flatten() {
+            assert_eq!(time.subsec_nanosecond() % 1_000, 0, "a Lease stores {time}");
+        }
+    }
 }
 
 #[test]
