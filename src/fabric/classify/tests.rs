@@ -768,6 +768,13 @@ fn refusals() -> Vec<Row> {
         ),
         row(
             35,
+            "an error code with a 200 to a look",
+            Look,
+            fabric_error(200, "CapacityNotActive"),
+            refused(CapacityPaused, said(200, "CapacityNotActive")),
+        ),
+        row(
+            35,
             "a refusal with Retry-After",
             Look,
             fabric_error(503, "CapacityNotActive").header("retry-after", 30),
