@@ -26,6 +26,9 @@ use fabric_simulator::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+#[path = "fabric/tls.rs"]
+mod tls;
+
 const SCOPE: &str = "https://api.fabric.microsoft.com/.default";
 
 /// Longer than anything takes here; a test that needs it has failed.

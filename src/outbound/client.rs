@@ -16,7 +16,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use reqwest::{Certificate, Client, NoProxy, Proxy};
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 use tower::util::BoxCloneSyncService;
 use url::Url;
 
@@ -233,7 +233,14 @@ fn tls_text(error: &rustls::Error) -> &'static str {
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => "the server's certificate is not valid yet, or this node's clock is wrong",
-        rustls::Error::InvalidCertificate(_) => "the server's certificate is not accepted",
+        // A self-signed one that calls itself an authority is among these, in any bundle.
+        rustls::Error::InvalidCertificate(_) => {
+            "the server's certificate is not accepted: it has to be a server's, issued by a trusted CA"
+        }
+        rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "no secure connection: the server offers neither TLS 1.2 nor TLS 1.3"
+        }
         _ => "no secure connection: the TLS handshake failed",
     }
 }
