@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use reqwest::{Certificate, Client, NoProxy, Proxy};
+use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 use tower::util::BoxCloneSyncService;
 use url::Url;
@@ -109,17 +109,20 @@ pub enum Error {
 /// # Errors
 /// [`Error`] when a setting cannot be used, or nothing is trusted.
 pub fn transport(settings: &Settings) -> Result<Transport, Error> {
-    let client = client(settings)?;
-    let loopback_http = settings.allow_loopback_http;
-    Ok(BoxCloneSyncService::new(tower::service_fn(
-        move |request: Request<Bytes>| {
-            let client = client.clone();
-            async move { exchange(&client, request, loopback_http).await }
-        },
-    )))
+    Ok(service(build(builder(settings)?, settings)?, settings))
 }
 
-fn client(settings: &Settings) -> Result<Client, Error> {
+fn service(client: Client, settings: &Settings) -> Transport {
+    let loopback_http = settings.allow_loopback_http;
+    BoxCloneSyncService::new(tower::service_fn(move |request: Request<Bytes>| {
+        let client = client.clone();
+        async move { exchange(&client, request, loopback_http).await }
+    }))
+}
+
+/// Everything that the settings say. Names are looked up as the system does it; tests of that
+/// put another resolver into what this returns.
+fn builder(settings: &Settings) -> Result<ClientBuilder, Error> {
     let mut builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         // The default repeats what a server declares unprocessed; one intent is one request.
@@ -142,6 +145,10 @@ fn client(settings: &Settings) -> Result<Client, Error> {
     if let Some(path) = &settings.ca_bundle {
         builder = builder.tls_certs_merge(bundle(path)?);
     }
+    Ok(builder)
+}
+
+fn build(builder: ClientBuilder, settings: &Settings) -> Result<Client, Error> {
     builder.build().map_err(|source| {
         let tls = causes(&source).find_map(|cause| cause.downcast_ref::<rustls::Error>());
         match (tls, &settings.ca_bundle) {

@@ -1,9 +1,12 @@
 //! The client, over real sockets of this machine.
 
-use std::net::TcpListener as StdListener;
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use http::Method;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
@@ -206,6 +209,87 @@ async fn failures_are_named_by_their_kind_in_one_stable_sentence() {
     }
 }
 
+/// A resolver: the answer of each question in turn, and how long it takes. The last one stays. No
+/// address at all is an error, as it is for `getaddrinfo`.
+struct Answers(Mutex<VecDeque<(Duration, Vec<SocketAddr>)>>);
+
+impl Resolve for Answers {
+    fn resolve(&self, _: Name) -> Resolving {
+        let mut answers = self.0.lock().unwrap();
+        let (pause, addresses) = match answers.len() {
+            1 => answers.front().cloned().unwrap(),
+            _ => answers.pop_front().unwrap(),
+        };
+        Box::pin(async move {
+            let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
+            if addresses.is_empty() {
+                return Err("No address associated with hostname".into());
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn resolving(answers: impl IntoIterator<Item = (Duration, Vec<SocketAddr>)>) -> Transport {
+    let answers = Answers(Mutex::new(answers.into_iter().collect()));
+    let settings = Settings::default();
+    let builder = builder(&settings).unwrap().dns_resolver(answers);
+    service(build(builder, &settings).unwrap(), &settings)
+}
+
+#[tokio::test]
+async fn a_name_that_moves_is_followed_and_one_without_an_address_is_named() {
+    let (old, new) = (Evil::listen(), Evil::listen());
+    let at = |listener: &Evil| vec![listener.0.local_addr().unwrap()];
+    let closed = {
+        let gone = Evil::listen();
+        at(&gone)
+    };
+    let soon = Duration::ZERO;
+    let out = resolving([
+        (soon, at(&old)),
+        (soon, vec![]),
+        (soon, closed.clone()),
+        (soon, [closed, at(&new)].concat()),
+    ]);
+    let ask = || send(&out, get("https://fabric.test/"));
+    // Whoever accepts, and closes.
+    let hang_up = async |listener: &Evil| {
+        let listener = TcpListener::from_std(listener.0.try_clone().unwrap()).unwrap();
+        drop(listener.accept().await.unwrap());
+    };
+
+    let (error, ()) = tokio::join!(ask(), hang_up(&old));
+    assert_eq!(kind(&error.unwrap_err()), ErrorKind::NotConnected);
+    let empty = ask().await.unwrap_err();
+    assert_eq!(empty.to_string(), "the host name cannot be resolved");
+    assert_eq!(kind(&empty), ErrorKind::AddrNotAvailable);
+    let refused = ask().await.unwrap_err();
+    assert_eq!(kind(&refused), ErrorKind::ConnectionRefused);
+    let (error, ()) = tokio::join!(ask(), hang_up(&new));
+    assert_eq!(kind(&error.unwrap_err()), ErrorKind::NotConnected);
+    old.assert_untouched();
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is the caller that owns the clock"
+)]
+async fn a_name_server_that_takes_half_a_minute_is_not_waited_for() {
+    let evil = Evil::listen();
+    let address = evil.0.local_addr().unwrap();
+    let out = resolving([(Duration::from_secs(30), vec![address])]);
+    let began = tokio::time::Instant::now();
+    let error = send(&out, get("https://fabric.test/")).await.unwrap_err();
+    assert_eq!(error.to_string(), "no connection in time");
+    assert_eq!(kind(&error), ErrorKind::TimedOut);
+    assert_eq!(began.elapsed(), CONNECT_DEADLINE);
+    // Nor does the late answer make a connection that nobody waits for.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    evil.assert_untouched();
+}
+
 #[tokio::test]
 async fn a_server_that_speaks_no_tls_is_a_tls_failure() {
     let out = transport(&Settings::default()).unwrap();
@@ -369,7 +453,7 @@ fn debug_of_the_settings_prints_no_proxy_password() {
 
 /// What was logged on this thread, at every level.
 #[derive(Clone, Default)]
-struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
