@@ -26,6 +26,8 @@ use fabric_simulator::{
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+#[path = "fabric/answers.rs"]
+mod answers;
 #[path = "fabric/tls.rs"]
 mod tls;
 
