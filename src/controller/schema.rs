@@ -150,6 +150,17 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_leap_second_in_the_date_of_the_api_server_is_read_as_the_second_before_it() {
+        let shown = |text| {
+            let value = http::HeaderValue::from_static(text);
+            date_of(&http::HeaderMap::from_iter([(http::header::DATE, value)]))
+        };
+        let before = shown("Sat, 31 Dec 2016 23:59:59 GMT");
+        assert!(before.is_some());
+        assert_eq!(shown("Sat, 31 Dec 2016 23:59:60 GMT"), before);
+    }
+
     /// An API server whose answers take this long, one after the other, and show its true time.
     fn slow(answers: Vec<u64>) -> Client {
         let begin = monotonic();

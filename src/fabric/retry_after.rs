@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
-use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::{SignedDuration, Timestamp};
 
 /// The longest wait that is believed. Nothing waits longer than its deadline anyway, which is
 /// at most this long.
@@ -33,7 +33,9 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 fn one(value: &str, sent: Timestamp) -> Option<Duration> {
     match http_date(value) {
         Some(date) => {
-            let wait = date.duration_since(sent);
+            // A leap second is read as the one before it, and no wait may become shorter.
+            let leap = SignedDuration::from_secs(i64::from(value.contains(":60")));
+            let wait = date.duration_since(sent) + leap;
             Some(Duration::try_from(wait).map_or(Duration::ZERO, |wait| wait.min(LONGEST)))
         }
         // Two headers may arrive joined by a proxy: `30, 60`.
@@ -89,6 +91,7 @@ mod tests {
     fn every_form_is_read_and_nothing_else() {
         let date = "Fri, 06 Feb 2026 08:31:00 GMT";
         let server = Some("Fri, 06 Feb 2026 08:30:50 GMT");
+        let leap = "Sat, 31 Dec 2016 23:59:60 GMT";
         for (values, server, expected) in [
             (vec![], None, None),
             (vec!["0"], None, Some(0.0)),
@@ -122,6 +125,17 @@ mod tests {
             (vec!["Fri, 06 Feb 2099 08:29:00 GMT"], None, Some(604_800.0)),
             (vec!["Thu, 06 Feb 2026 08:31:00 GMT"], None, None),
             (vec![date, "90"], None, Some(90.0)),
+            // A leap second, asked for and shown.
+            (
+                vec![leap],
+                Some("Sat, 31 Dec 2016 23:59:50 GMT"),
+                Some(10.0),
+            ),
+            (
+                vec!["Sun, 01 Jan 2017 00:00:10 GMT"],
+                Some(leap),
+                Some(11.0),
+            ),
         ] {
             let expected = expected.map(Duration::from_secs_f64);
             assert_eq!(read(&values, server), expected, "{values:?} {server:?}");

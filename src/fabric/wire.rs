@@ -250,6 +250,14 @@ mod tests {
         assert_eq!(status(Some(&json!(" cancelled\n"))), JobStatus::Cancelled);
     }
 
+    #[test]
+    fn a_leap_second_is_a_time() {
+        let before = read("2016-12-31T23:59:59");
+        assert!(before.is_some());
+        assert_eq!(read("2016-12-31T23:59:60"), before);
+        assert_eq!(read("2016-12-31T23:59:60.0000000Z"), before);
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_time_or_none(text in ".{0,80}|[0-9TZ:.+ -]{0,40}") {
