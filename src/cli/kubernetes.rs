@@ -54,11 +54,13 @@ fn bounded(mut config: Config) -> Config {
 
 #[cfg(test)]
 mod tests {
+    use futures::{StreamExt, TryStreamExt};
     use k8s_openapi::api::core::v1::Secret;
     use kube::Api;
-    use kube::api::ListParams;
+    use kube::api::{ListParams, WatchEvent, WatchParams};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -76,6 +78,50 @@ mod tests {
         let list = Api::<Secret>::default_namespaced(client);
         let answer = timeout(LONGEST_SILENCE * 2, list.list(&ListParams::default())).await;
         assert!(answer.expect("it ends by itself").is_err());
+        silent.abort();
+    }
+
+    /// The answer to a watch, and its first event.
+    fn begun() -> String {
+        let event = r#"{"type":"BOOKMARK","object":{"kind":"Secret","apiVersion":"v1","metadata":{"resourceVersion":"7","creationTimestamp":null}}}"#;
+        let length = event.len() + 1;
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{event}\n\r\n"
+        )
+    }
+
+    #[tokio::test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test measures how long it takes"
+    )]
+    async fn a_watch_that_goes_silent_in_an_open_connection_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let silent = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await.unwrap();
+            connection.write_all(begun().as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let client = Client::try_from(bounded(Config::new(url.parse().unwrap()))).unwrap();
+        let secrets = Api::<Secret>::default_namespaced(client);
+        let watch = secrets.watch(&WatchParams::default(), "1").await.unwrap();
+        let mut watch = watch.boxed();
+        let first = watch.try_next().await.unwrap();
+        assert!(matches!(first, Some(WatchEvent::Bookmark(_))), "{first:?}");
+
+        // From here on nothing comes, so no byte can be late.
+        tokio::time::pause();
+        let since = Instant::now();
+        let next = timeout(LONGEST_SILENCE * 2, watch.next()).await;
+        let next = next.expect("it ends by itself");
+        assert!(!matches!(next, Some(Ok(_))), "{next:?}");
+        let silence = since.elapsed();
+        assert!(
+            silence <= LONGEST_SILENCE + Duration::from_secs(1),
+            "{silence:?}"
+        );
         silent.abort();
     }
 }
