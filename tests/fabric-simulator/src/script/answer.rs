@@ -54,6 +54,8 @@ pub enum AnswerBody {
     ),
     /// JSON string content that never ends.
     Endless,
+    /// The same, but after 192 KiB it comes byte by byte, one a second of real time.
+    Trickling,
 }
 
 impl Answer {
@@ -98,6 +100,13 @@ impl Answer {
     #[must_use]
     pub fn endless(mut self) -> Self {
         self.body = AnswerBody::Endless;
+        self
+    }
+
+    /// A body that comes byte by byte after its first 192 KiB.
+    #[must_use]
+    pub fn trickling(mut self) -> Self {
+        self.body = AnswerBody::Trickling;
         self
     }
 

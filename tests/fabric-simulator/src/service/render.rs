@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value};
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 use uuid::Uuid;
 
 use crate::{
@@ -78,7 +78,11 @@ pub(super) fn error_code(answer: &Answer) -> Option<String> {
         AnswerBody::FabricError { code, .. } => Some(code.clone()),
         AnswerBody::EntraRefusal(refusal) => Some(format!("AADSTS{}", refusal.code())),
         AnswerBody::Json(body) => body["errorCode"].as_str().map(str::to_owned),
-        AnswerBody::Empty | AnswerBody::Text(_) | AnswerBody::Huge(_) | AnswerBody::Endless => None,
+        AnswerBody::Empty
+        | AnswerBody::Text(_)
+        | AnswerBody::Huge(_)
+        | AnswerBody::Endless
+        | AnswerBody::Trickling => None,
     }
 }
 
@@ -103,7 +107,11 @@ fn json(answer: &Answer, context: &Context) -> Option<Value> {
             context.correlation_id,
             context.now,
         )),
-        AnswerBody::Empty | AnswerBody::Text(_) | AnswerBody::Huge(_) | AnswerBody::Endless => None,
+        AnswerBody::Empty
+        | AnswerBody::Text(_)
+        | AnswerBody::Huge(_)
+        | AnswerBody::Endless
+        | AnswerBody::Trickling => None,
     }
 }
 
@@ -115,6 +123,7 @@ fn body(answer: &Answer, context: &Context) -> Body {
         AnswerBody::Text(text) => Body::from(text.clone()),
         AnswerBody::Huge(bytes) => filler(Some(*bytes)),
         AnswerBody::Endless => filler(None),
+        AnswerBody::Trickling => trickle(),
         _ => Body::empty(),
     }
 }
@@ -134,6 +143,19 @@ fn filler(bytes: Option<u64>) -> Body {
     let chunks = stream::repeat(CHUNK).take(whole);
     let tail = stream::iter([CHUNK.slice(..rest), TAIL]);
     Body::from_stream(head.chain(chunks).chain(tail).map(Ok::<_, Infallible>))
+}
+
+/// As [`filler`], but with pauses after the first chunks.
+fn trickle() -> Body {
+    const CHUNK: Bytes = Bytes::from_static(&[b'x'; 16 * 1024]);
+    const HEAD: Bytes = Bytes::from_static(b"{\"value\":\"");
+    let seconds = tokio::time::interval(Duration::from_secs(1));
+    let bytes = stream::unfold(seconds, |mut seconds| async {
+        seconds.tick().await;
+        Some((CHUNK.slice(..1), seconds))
+    });
+    let at_once = stream::iter([HEAD]).chain(stream::repeat(CHUNK).take(12));
+    Body::from_stream(at_once.chain(bytes).map(Ok::<_, Infallible>))
 }
 
 fn is_json(body: &AnswerBody) -> bool {
