@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bench::{Operator, Scene, Setup, Signal, journeys};
 use control_plane::{ControlPlane, Suite};
-use fabric_simulator::{HoldPoint, Route, Rule};
+use fabric_simulator::{HoldPoint, JobRef, Route, Rule, ScriptHandle};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -65,12 +65,56 @@ fn last_line(operator: &Operator) -> String {
     operator.log().lines().last().unwrap_or_default().to_owned()
 }
 
+/// Many cancellations, some of them accepted, none looked at, and one between request and record.
+struct InFlight {
+    jobs: Vec<JobRef>,
+    held: ScriptHandle,
+}
+
+impl InFlight {
+    /// Nobody is looked at before the leader changes, and no quota makes anybody wait.
+    fn setup() -> Setup {
+        let mut quiet = replicas().fabric(|settings| {
+            settings.accepted_retry_after = Some(Duration::from_secs(60));
+        });
+        quiet.arguments = vec!["--requests-per-minute=2000".to_owned()];
+        quiet
+    }
+
+    /// The first minute of a gate lets one through at a time, so one is held and no more.
+    async fn of(scene: &Scene, many: usize, accepted: u32) -> Self {
+        let jobs: Vec<_> = (0..many).map(|_| scene.another_job()).collect();
+        let through = scene.fabric.script(Rule::on(Route::Cancel).times(accepted));
+        let held = scene
+            .fabric
+            .script(Rule::on(Route::Cancel).hold(HoldPoint::AfterProcessing));
+        for (number, job) in jobs.iter().enumerate() {
+            scene
+                .cancel_job(&format!("job-{number}"), job, json!({}))
+                .await;
+        }
+        through
+            .wait_for_arrivals(accepted.into(), PATIENCE)
+            .await
+            .expect("POSTs");
+        held.wait_for_arrivals(1, PATIENCE).await.expect("a POST");
+        Self { jobs, held }
+    }
+
+    /// They all end, and each was asked for once.
+    async fn end_with_one_post_each(&self, scene: &Scene) {
+        for (number, job) in self.jobs.iter().enumerate() {
+            scene
+                .wait_for_end(&format!("job-{number}"), "JobCancelled")
+                .await;
+            assert_eq!(scene.requests(Route::Cancel, job).len(), 1, "job-{number}");
+        }
+    }
+}
+
 async fn a_planned_hand_over_takes_2_s_and_sends_nothing_twice(plane: &ControlPlane) {
-    const MANY: usize = 40;
-    let quiet = replicas().fabric(|settings| {
-        settings.accepted_retry_after = Some(Duration::from_secs(10));
-    });
-    let (mut scene, standby) = two(plane, quiet).await;
+    const MANY: usize = 200;
+    let (mut scene, standby) = two(plane, InFlight::setup()).await;
     for (operator, leader) in [(&standby, 0), (&*scene.operator(), 1)] {
         let (code, body) = operator.get("--health-probe-bind-address", "/readyz").await;
         assert_eq!(code, 200, "{body}");
@@ -79,39 +123,19 @@ async fn a_planned_hand_over_takes_2_s_and_sends_nothing_twice(plane: &ControlPl
         assert!(body.contains(&format!("fabric_operator_leader {leader}\n")));
     }
 
-    let jobs: Vec<_> = (0..MANY).map(|_| scene.another_job()).collect();
-    // Some answers are outstanding when the leader is told to end.
-    let held = scene.fabric.script(
-        Rule::on(Route::Cancel)
-            .hold(HoldPoint::AfterProcessing)
-            .times(3),
-    );
-    for (number, job) in jobs.iter().enumerate() {
-        scene
-            .cancel_job(&format!("job-{number}"), job, json!({}))
-            .await;
-    }
-    held.wait_for_arrivals(3, PATIENCE).await.expect("POSTs");
+    let in_flight = InFlight::of(&scene, MANY, 100).await;
     scene.operator().signal(Signal::TERM);
-    held.release();
+    in_flight.held.release();
     let status = scene.operator().ended().await;
     assert!(status.success(), "{}", last_line(scene.operator()));
     leads(&standby).await;
     let ended = logged_at(scene.operator(), "ended:");
     let began = logged_at(&standby, "leading: this replica");
     let pause = began.duration_since(ended);
+    println!("handed over in {pause:#}, with {MANY} in flight");
     assert!(pause < SignedDuration::from_secs(2), "{pause:?}");
 
-    for (number, job) in jobs.iter().enumerate() {
-        scene
-            .wait_for_end(&format!("job-{number}"), "JobCancelled")
-            .await;
-        assert_eq!(
-            scene.requests(Route::Cancel, job).len(),
-            1,
-            "one POST in all"
-        );
-    }
+    in_flight.end_with_one_post_each(&scene).await;
     let audit = plane.audit().await.expect("the audit log");
     let audit = audit.by_user(&scene.operator_user());
     let leases = audit.only(|entry| entry.resource == "leases");
@@ -125,16 +149,22 @@ async fn a_planned_hand_over_takes_2_s_and_sends_nothing_twice(plane: &ControlPl
 }
 
 async fn after_a_crash_the_standby_acts_within_the_lease_and_5_s(plane: &ControlPlane) {
-    let (mut scene, standby) = two(plane, replicas()).await;
+    const MANY: usize = 60;
+    let (mut scene, standby) = two(plane, InFlight::setup()).await;
+    let in_flight = InFlight::of(&scene, MANY, 30).await;
     scene.operator().kill();
     let killed = scene.fabric.clock().now();
-    scene.cancel("job", json!({})).await;
-    scene.wait_for_end("job", "JobCancelled").await;
-    let cancels = scene.cancels();
-    assert_eq!(cancels.len(), 1);
-    let waited = cancels[0].time.duration_since(killed);
+    in_flight.held.release();
+    let next = scene.fabric.wait_for(PATIENCE, |asked| {
+        Route::FABRIC.contains(&asked.route) && asked.time > killed
+    });
+    let next = next.await.expect("the standby goes on");
+    let waited = next.time.duration_since(killed);
+    println!("{waited:#} from the kill to the next leader's first request");
     assert!(waited <= CRASH, "{waited:?}");
     assert!(standby.log().contains("leading: this replica"));
+    // The one in between was looked at first, and its job was cancelled.
+    in_flight.end_with_one_post_each(&scene).await;
 }
 
 async fn a_leader_frozen_between_intent_and_request_sends_nothing_when_it_goes_on(
