@@ -9,6 +9,7 @@ mod happy;
 mod history;
 mod invalid;
 mod knobs;
+mod large;
 mod lifecycle;
 mod pressure;
 mod reasons;
@@ -55,6 +56,8 @@ fn main() -> ExitCode {
         recipes::journeys,
         reasons::journeys,
         rights::journeys,
+        // These need the machine most, so they run when little else does.
+        large::journeys,
     ] {
         suite = journeys(suite);
     }

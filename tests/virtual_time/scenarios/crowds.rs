@@ -1,6 +1,9 @@
 //! Many at once: a namespace that goes away, an API server that asks for patience.
 
-use fabric_simulator::JobRef;
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+
+use fabric_simulator::{JobRef, Route, Settings};
 use serde_json::json;
 
 use virtual_cluster::{
@@ -11,6 +14,9 @@ use virtual_cluster::{
 
 /// Fewer than the quota of a minute, so that only the trouble under test delays them.
 const MANY: u32 = 150;
+
+/// A quota that delays nobody.
+const PLENTY: NonZeroU32 = NonZeroU32::new(5000).expect("5000 is not 0");
 
 fn name(number: u32) -> String {
     format!("c{number}")
@@ -25,25 +31,39 @@ fn crowd() -> (Bench, Vec<JobRef>) {
     (bench, jobs)
 }
 
-fn all(bench: &Bench, condition: &str, expected: &str) -> bool {
-    (0..MANY).all(|number| bench.condition(&name(number), condition) == expected)
+/// They come within eight minutes, so that nobody waits long in the operator's own queue.
+async fn arrive(bench: &Bench, size: u32, job: impl Fn(u32) -> JobRef) {
+    for number in 0..size {
+        bench.cancel(&name(number), job(number), json!({}));
+        if number % 125 == 124 {
+            pass(minutes(1)).await;
+        }
+    }
+}
+
+fn all(bench: &Bench, size: u32, condition: &str, expected: &str) -> bool {
+    (0..size).all(|number| bench.condition(&name(number), condition) == expected)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_deleted_with_all_in_flight_leaves_no_request_behind() {
-    let (mut bench, _) = crowd();
+    const ALL: u32 = 1000;
+    let mut bench = Bench::with(Settings {
+        accepted_retry_after: Some(hours(1)),
+        quota: None,
+        ..Settings::default()
+    });
+    bench.requests_per_minute = PLENTY;
     bench.start();
-    bench
-        .wait(minutes(10), "all are accepted", || {
-            all(&bench, "Accepted", "True CancelAccepted")
-        })
-        .await;
-    for number in 0..MANY {
+    arrive(&bench, ALL, |number| bench.job(number)).await;
+    assert!(all(&bench, ALL, "Accepted", "True CancelAccepted"));
+    assert_eq!(bench.fabric.requests(Route::Job).len(), 0, "all in flight");
+    for number in 0..ALL {
         bench.server.delete(&CANCELLATIONS, &name(number));
     }
     pass(seconds(2)).await;
     let (asked, called) = (bench.server.ledger().len(), bench.calls().len());
-    pass(hours(1)).await;
+    pass(hours(3)).await;
     assert_eq!(bench.calls().len(), called, "nobody is looked at any more");
     let later: Vec<_> = bench.server.ledger()[asked..]
         .iter()
@@ -74,8 +94,43 @@ async fn an_api_server_that_throttles_is_given_time_and_no_request_is_sent_witho
     bench.server.heal();
     bench
         .wait(minutes(10), "all have ended", || {
-            all(&bench, "Ready", "True JobCancelled")
+            all(&bench, MANY, "Ready", "True JobCancelled")
         })
         .await;
     assert!(jobs.iter().all(|job| bench.cancels(*job).len() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_resources_for_one_job_ask_once_each_at_most_and_reach_the_same_truth() {
+    const ALL: u32 = 1000;
+    let mut bench = Bench::with(Settings {
+        cancel_takes: minutes(14),
+        accepted_retry_after: Some(minutes(15)),
+        quota: None,
+        ..Settings::default()
+    });
+    bench.requests_per_minute = PLENTY;
+    let job = bench.job(1);
+    bench.start();
+    arrive(&bench, ALL, |_| job).await;
+    pass(minutes(40)).await;
+    let mut writes = HashMap::new();
+    for asked in bench.server.ledger() {
+        if let (Verb::Patch, Some(name)) = (asked.verb, asked.name) {
+            *writes.entry(name).or_insert(0) += 1;
+        }
+    }
+    for number in 0..ALL {
+        let ready = bench.ready(&name(number));
+        assert!(
+            ["True JobCancelled", "True JobAlreadyCancelled"].contains(&ready.as_str()),
+            "{number}: {ready}"
+        );
+        assert_eq!(bench.status(&name(number))["attempts"], json!(1));
+        assert!(writes[&name(number)] <= 5, "{number}: {writes:?}");
+    }
+    let (cancels, looks) = (bench.cancels(job).len(), bench.looks(job).len());
+    println!("{cancels} cancel requests, {looks} looks");
+    assert_eq!(cancels, 1000, "the job ran on while all of them asked");
+    assert!(looks <= 2000, "{looks} looks");
 }
