@@ -13,4 +13,5 @@ mod restored;
 mod shared_source;
 mod shutdown;
 mod throttling;
+mod versions;
 mod waiting;

@@ -36,6 +36,18 @@ impl Schema {
         self
     }
 
+    /// That of a newer edition, which has this field of the status as well: `/job/progress` is
+    /// one of `job`.
+    pub fn with_status_field(mut self, path: &str, schema: Value) -> Self {
+        let (parents, field) = path.rsplit_once('/').expect("a path begins with a slash");
+        let mut parent = &mut self.0["properties"]["status"];
+        for name in parents.split('/').skip(1) {
+            parent = &mut parent["properties"][name];
+        }
+        parent["properties"][field] = schema;
+        self
+    }
+
     /// The object as it is stored.
     pub fn settle(&self, object: &mut Value) {
         for (field, schema) in properties(&self.0) {
