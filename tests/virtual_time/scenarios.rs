@@ -8,6 +8,7 @@ mod election;
 mod faults;
 mod forged;
 mod isolation;
+mod long;
 mod quota;
 mod restored;
 mod shared_source;

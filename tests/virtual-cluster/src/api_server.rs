@@ -222,6 +222,11 @@ impl ApiServer {
         self.shared.mood.send_modify(|mood| mood.era += 1);
     }
 
+    /// How many watches wait for news now.
+    pub fn open_watches(&self) -> usize {
+        self.shared.mood.receiver_count()
+    }
+
     /// Forgets history, as etcd's compaction does: open watches get 410, and clients list anew.
     pub fn expire_watches(&self) {
         self.shared.mood.send_modify(|mood| mood.stale = None);
