@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::history::{History, JobIds, Kind, Lifecycle, Reply, Request, Resource, Version};
+use crate::licence::{Licence, intents, licences};
 use crate::property::{Property, Violation};
 use crate::status::plus;
 
@@ -12,6 +13,9 @@ const CANCELLED: &str = "Cancelled";
 
 /// Terminal states of a job that are no cancellation.
 const OTHERWISE: [&str; 3] = ["Completed", "Failed", "Deduped"];
+
+/// Statuses with which Fabric says for certain that a cancel request did nothing.
+const REFUSED: [u16; 4] = [401, 403, 429, 430];
 
 /// A missing instance is believed when it was missing twice, this far apart.
 const MISSING_APART: Duration = Duration::from_secs(60);
@@ -119,7 +123,7 @@ impl<'a> Case<'a> {
             "JobCancelled" | "JobAlreadyCancelled" if cancelled != "True" => {
                 Some(format!("{reason} is stored, and Cancelled is {cancelled}"))
             }
-            "JobCancelled" => None,
+            "JobCancelled" => self.somebody_elses(),
             "JobAlreadyCancelled" => {
                 let acted = self.replies().any(|(request, reply)| {
                     request.kind == Kind::Cancel
@@ -159,6 +163,33 @@ impl<'a> Case<'a> {
         self.history.resources_of(&request.job).count() == 1
     }
 
+    /// A crash, or an end that was asked for, forgets what was seen and not yet stored.
+    fn has_forgotten(&self) -> bool {
+        let mut processes = self.history.processes.iter();
+        processes.any(|event| event.what != Lifecycle::Started && event.what != Lifecycle::Ready)
+    }
+
+    /// `JobCancelled` says that a request of this resource may have done it. None can have when
+    /// each of them came back with an answer that says so, and nothing was forgotten.
+    fn somebody_elses(&self) -> Option<String> {
+        let requests = &self.history.requests;
+        let mut about_it = requests.iter().filter(|it| it.job == *self.job);
+        let alone = self.history.resources_of(self.job).count() == 1;
+        if !alone || self.has_forgotten() || !about_it.all(|it| it.reached) {
+            return None;
+        }
+        let all = licences(self.history);
+        let is_of = |licence: &Licence<'_>, intent: &Version| {
+            let its = licence.intent.as_ref();
+            its.is_some_and(|it| std::ptr::eq(it.version, intent))
+        };
+        let did_nothing = intents(self.resource).all(|intent| {
+            let mut sent = all.iter().filter(|it| is_of(it, intent)).peekable();
+            sent.peek().is_some() && sent.all(|it| is_refused(it.request))
+        });
+        did_nothing.then(|| "JobCancelled is stored, and each request had done nothing".into())
+    }
+
     fn said(&self, code: &str) -> impl Iterator<Item = Timestamp> {
         self.replies()
             .filter(move |(_, reply)| reply.error_code.as_deref() == Some(code))
@@ -192,12 +223,7 @@ impl<'a> Case<'a> {
                 "DeadlineExceeded is stored before the deadline {deadline}"
             ));
         }
-        // A crash, or an end that was asked for, forgets what was seen and not yet stored.
-        let crashed = self
-            .history
-            .processes
-            .iter()
-            .any(|event| event.what != Lifecycle::Started && event.what != Lifecycle::Ready);
+        let crashed = self.has_forgotten();
         let ended = [CANCELLED, "Completed", "Deduped"]
             .iter()
             .find(|status| self.shown(status).is_some());
@@ -233,4 +259,12 @@ impl<'a> Case<'a> {
             )
         })
     }
+}
+
+/// Whether the answer says that this request did nothing.
+fn is_refused(request: &Request) -> bool {
+    request.reply.as_ref().is_some_and(|reply| {
+        REFUSED.contains(&reply.status)
+            || reply.error_code.as_deref() == Some("JobAlreadyCompleted")
+    })
 }

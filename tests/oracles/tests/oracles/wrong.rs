@@ -95,6 +95,18 @@ const WRONG: &[Wrong] = &[
                 ended("True", "JobAlreadyCancelled", "True", "True");
         },
     ),
+    (
+        Property::S1,
+        "cancelled by somebody else, and told as ours",
+        |story| {
+            from_version(story, 2);
+            story.history.requests.clear();
+            story.refused(Kind::Cancel, 0, 30, 400, "JobAlreadyCompleted");
+            story.request(0).sent = at(3);
+            story.look(0, 31, "Cancelled");
+            story.end(0, 33, "True", "JobCancelled", "False", "True");
+        },
+    ),
     (Property::S1, "a deadline that has not come", |story| {
         story.reply(1).job_status = Some("InProgress".into());
         story.last(0).object["status"]["conditions"] =
