@@ -161,7 +161,11 @@ impl Protocol {
         let Some(conditions) = &new.conditions else {
             return;
         };
-        let says_cancelled = conditions.cancelled.value == Value::True;
+        let by_its_reason = matches!(
+            conditions.ready.reason,
+            Reason::JobCancelled | Reason::JobAlreadyCancelled
+        );
+        let says_cancelled = conditions.cancelled.value == Value::True || by_its_reason;
         judge(
             world,
             !says_cancelled || world.run == Run::Cancelled,
