@@ -9,6 +9,7 @@ mod faults;
 mod forged;
 mod isolation;
 mod long;
+mod other_identity;
 mod quota;
 mod restored;
 mod shared_source;

@@ -124,7 +124,8 @@ impl ApiServer {
 
 /// What people and other programs do; it stands in no ledger.
 impl ApiServer {
-    /// Creates an object in [`NAMESPACE`], and gives it as it is stored.
+    /// Creates an object in the namespace that it names, else in [`NAMESPACE`], and gives it as it
+    /// is stored.
     ///
     /// # Panics
     ///
@@ -133,7 +134,10 @@ impl ApiServer {
         let name = object["metadata"]["name"]
             .as_str()
             .expect("the test names its objects");
-        let key = key(kind, name);
+        let mut key = key(kind, name);
+        if let Some(namespace) = object["metadata"]["namespace"].as_str() {
+            namespace.clone_into(&mut key.namespace);
+        }
         self.shared
             .change(|store, now| store.create(key, object, now))
             .expect("the test creates an object once")

@@ -78,6 +78,11 @@ impl Bench {
 
     /// One more application, and the Secret that names it.
     pub fn add_identity(&self, secret_name: &str, client: u128) -> Identity {
+        self.add_identity_in(NAMESPACE, secret_name, client)
+    }
+
+    /// The same in another namespace.
+    pub fn add_identity_in(&self, namespace: &str, secret_name: &str, client: u128) -> Identity {
         let identity = Identity::new(Uuid::from_u128(1), Uuid::from_u128(client));
         self.fabric.add_secret(&identity, "a-client-secret");
         let text = |text: &str| ByteString(text.as_bytes().to_vec());
@@ -92,7 +97,7 @@ impl Bench {
             ..Secret::default()
         };
         let mut secret = serde_json::to_value(secret).expect("a Secret is valid JSON");
-        secret["metadata"] = json!({"name": secret_name});
+        secret["metadata"] = json!({"name": secret_name, "namespace": namespace});
         self.server.create(&SECRETS, secret);
         identity
     }
@@ -211,11 +216,16 @@ impl Bench {
     }
 
     /// Applies a FabricJobCancellation for this job; `spec` holds the fields beside the ids.
-    pub fn cancel(&self, name: &str, job: JobRef, mut spec: Value) -> Value {
+    pub fn cancel(&self, name: &str, job: JobRef, spec: Value) -> Value {
+        self.cancel_in(NAMESPACE, name, job, spec)
+    }
+
+    /// The same in another namespace.
+    pub fn cancel_in(&self, namespace: &str, name: &str, job: JobRef, mut spec: Value) -> Value {
         spec["workspaceId"] = json!(job.workspace_id);
         spec["itemId"] = json!(job.item_id);
         spec["jobInstanceId"] = json!(job.job_instance_id);
-        let object = json!({"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec});
+        let object = json!({"metadata": {"name": name, "namespace": namespace}, "spec": spec});
         self.server.create(&CANCELLATIONS, object)
     }
 

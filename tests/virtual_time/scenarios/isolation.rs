@@ -1,12 +1,43 @@
 //! One resource's trouble is its own.
 
+use std::collections::BTreeSet;
+
+use fabric_simulator::JobRef;
 use serde_json::json;
 
 use virtual_cluster::{
-    api_server::{CANCELLATIONS, EVENTS, NAMESPACE},
+    api_server::{CANCELLATIONS, EVENTS, NAMESPACE, SECRETS},
     clock::pass,
     operator::{Bench, hours, minutes, seconds},
 };
+
+#[tokio::test(start_paused = true)]
+async fn secrets_of_one_name_in_two_namespaces_are_two_identities_and_serve_no_third() {
+    let mut bench = Bench::new();
+    let name = "fabric-credentials";
+    let theirs = bench.add_identity_in("default", name, 7).client_id;
+    let stored = bench.server.get(&SECRETS, name).expect("the bench has one");
+    assert_eq!(stored["metadata"]["namespace"], NAMESPACE);
+    let jobs = [bench.job(1), bench.job(2), bench.job(3)];
+    bench.cancel("a", jobs[0], json!({}));
+    bench.cancel_in("default", "b", jobs[1], json!({}));
+    bench.cancel_in("without-a-secret", "c", jobs[2], json!({}));
+    bench.start();
+    bench.ended("a", minutes(5)).await;
+    pass(minutes(5)).await;
+
+    let callers = |job: JobRef| -> BTreeSet<String> {
+        let id = Some(job.job_instance_id.to_string());
+        let calls = bench.calls().into_iter();
+        let its = calls.filter(|call| call.job_instance_id == id);
+        its.filter_map(|call| Some(call.identity?.client_id))
+            .collect()
+    };
+    let ours = callers(jobs[0]);
+    assert!(ours.len() == 1 && !ours.contains(&theirs), "{ours:?}");
+    assert_eq!(callers(jobs[1]), BTreeSet::from([theirs]));
+    assert_eq!(callers(jobs[2]), BTreeSet::new(), "nobody's is anybody's");
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_costs_its_own_resource_a_retry_and_nobody_else_anything() {

@@ -1,5 +1,7 @@
 //! Many resources with one identity, and an Entra or a Fabric that does not like it.
 
+use std::time::Duration;
+
 use fabric_simulator::{Answer, HoldPoint, JobRef, Route, Rule};
 use serde_json::json;
 
@@ -22,8 +24,8 @@ fn unauthorized() -> Answer {
 }
 
 /// Fabric refuses the token of the first request, something happens while Entra is asked for
-/// another one, then Entra answers.
-async fn refused_once(meanwhile: impl FnOnce(&Bench)) -> (Bench, JobRef) {
+/// another one, then Entra answers, which `takes` so long.
+async fn refused_once(takes: Duration, meanwhile: impl FnOnce(&Bench)) -> (Bench, JobRef) {
     let mut bench = Bench::new();
     let job = bench.job(1);
     bench.cancel("a", job, json!({}));
@@ -45,14 +47,14 @@ async fn refused_once(meanwhile: impl FnOnce(&Bench)) -> (Bench, JobRef) {
         .await
         .expect("it arrives");
     meanwhile(&bench);
-    pass(seconds(1)).await;
+    pass(takes).await;
     token.release();
     (bench, job)
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_401_the_request_is_sent_again_with_a_new_token_under_the_same_intent() {
-    let (bench, job) = refused_once(|_| {}).await;
+    let (bench, job) = refused_once(seconds(1), |_| {}).await;
     bench.ended("a", minutes(5)).await;
     assert_eq!(bench.cancels(job), [0, 1]);
     assert_eq!(bench.status("a")["attempts"], json!(1));
@@ -60,8 +62,19 @@ async fn after_a_401_the_request_is_sent_again_with_a_new_token_under_the_same_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_401_nothing_is_sent_again_when_the_new_token_comes_later_than_the_licence_lasts() {
+    let (bench, job) = refused_once(seconds(16), |_| {}).await;
+    pass(seconds(5)).await;
+    assert_eq!(bench.cancels(job), [0], "an intent licenses 15 s");
+    bench.ended("a", minutes(5)).await;
+    assert_eq!(bench.cancels(job).len(), 2);
+    assert_eq!(bench.status("a")["attempts"], json!(2), "a new intent");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_401_nothing_is_sent_again_for_a_resource_deleted_meanwhile() {
-    let (bench, job) = refused_once(|bench| bench.server.delete(&CANCELLATIONS, "a")).await;
+    let delete = |bench: &Bench| bench.server.delete(&CANCELLATIONS, "a");
+    let (bench, job) = refused_once(seconds(1), delete).await;
     pass(hours(1)).await;
     assert_eq!(bench.cancels(job), [0]);
 }
@@ -73,7 +86,7 @@ async fn after_a_401_nothing_is_sent_again_for_a_resource_suspended_meanwhile() 
             object["spec"]["suspend"] = json!(true)
         });
     };
-    let (bench, job) = refused_once(suspend).await;
+    let (bench, job) = refused_once(seconds(1), suspend).await;
     pass(minutes(30)).await;
     assert_eq!(bench.cancels(job), [0]);
     assert_eq!(bench.ready("a"), "Unknown Suspended");
