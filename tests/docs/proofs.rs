@@ -33,7 +33,7 @@ impl Row {
     }
 }
 
-/// The rows of all tables whose last column is `shown by` or `found again by`.
+/// The rows of all tables whose last column is `shown by`, `found again by` or `caught by`.
 fn rows() -> Vec<Row> {
     let page = Page::read("docs/testing.md".into());
     let (prose, _) = page.parts();
@@ -49,7 +49,8 @@ fn rows() -> Vec<Row> {
             continue;
         };
         let cells: Vec<String> = row.split(" | ").map(str::to_owned).collect();
-        if ["shown by", "found again by"].contains(&cells[cells.len() - 1].as_str()) {
+        let last = cells[cells.len() - 1].as_str();
+        if ["shown by", "found again by", "caught by"].contains(&last) {
             is_table_of_proofs = true;
         } else if is_table_of_proofs {
             let table = heading.clone();
