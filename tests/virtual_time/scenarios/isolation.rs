@@ -6,7 +6,7 @@ use fabric_simulator::JobRef;
 use serde_json::json;
 
 use virtual_cluster::{
-    api_server::{CANCELLATIONS, EVENTS, NAMESPACE, SECRETS},
+    api_server::{CANCELLATIONS, EVENTS, Fault, NAMESPACE, Rule as Trouble, SECRETS, Verb},
     clock::pass,
     operator::{Bench, hours, minutes, seconds},
 };
@@ -101,6 +101,30 @@ async fn a_resource_that_cannot_be_decoded_ends_alone_as_invalid_spec_without_a_
     pass(hours(24)).await;
     assert_eq!(bench.server.writes_of("odd").len(), 1);
     assert!(bench.server.reads_of("odd").len() <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_as_invalid_spec_never_lands_on_an_object_created_anew_under_that_name() {
+    let mut bench = Bench::new();
+    let metadata = json!({"name": "odd", "namespace": NAMESPACE});
+    let odd = json!({"metadata": metadata, "spec": {"workspaceId": 7}});
+    bench.server.create(&CANCELLATIONS, odd);
+    let late = Trouble::on(
+        Verb::Get,
+        "fabricjobcancellations",
+        Fault::Delay(seconds(5)),
+    );
+    bench.server.inject(late.named("odd"));
+    bench.start();
+    bench
+        .wait(minutes(1), "it is read", || {
+            !bench.server.reads_of("odd").is_empty()
+        })
+        .await;
+    bench.server.delete(&CANCELLATIONS, "odd");
+    bench.cancel("odd", bench.job(1), json!({}));
+    bench.ended("odd", minutes(5)).await;
+    assert_eq!(bench.ready("odd"), "True JobCancelled");
 }
 
 #[tokio::test(start_paused = true)]
