@@ -46,7 +46,7 @@ mod sends;
 mod status;
 mod truth;
 
-pub use differential::{DIFFERS, Differs, equal_apart_from};
+pub use differential::{DIFFERS, Differs, equal_apart_from, same_end};
 pub use history::{
     Answer, ApiRequest, Capture, Contact, Facts, Guard, History, Identity, Job, JobIds, Kind,
     Lifecycle, ProcessEvent, Quota, Reply, Request, Resource, Secret, Version, Writer,

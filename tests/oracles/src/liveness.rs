@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::history::{Answer, History, Identity, Kind, Request, Resource, Version};
+use crate::history::{Answer, ApiRequest, History, Identity, Kind, Request, Resource, Version};
 use crate::property::{Property, Violation};
 use crate::record::PERSON_MUST_ACT;
-use crate::status::{plus, signed};
+use crate::status::{may_be_same, plus, signed};
 
 /// The plural of the cancellations in the API.
 const PLURAL: &str = "fabricjobcancellations";
@@ -114,21 +114,32 @@ pub fn l2_fair(history: &History) -> Vec<Violation> {
 /// that may take.
 const UNANSWERED: Duration = Duration::from_secs(300);
 
-/// When the operator learned that the end is stored: at once, or, where the answer to that write
-/// was lost, when it next read the resource.
-fn learned(history: &History, resource: &Resource, end: &Version) -> Timestamp {
-    if end.answer != Answer::Lost {
-        return end.stored;
+/// When the operator learned that this write is stored: at once, or, where its answer was lost,
+/// when it next read the resource.
+fn learned(history: &History, resource: &Resource, write: &Version) -> Timestamp {
+    if write.answer != Answer::Lost {
+        return write.stored;
     }
-    let read = history.api_requests.iter().find(|request| {
-        request.verb == "get"
-            && request.code == 200
-            && request.resource == PLURAL
+    let about_it = |request: &ApiRequest| {
+        request.resource == PLURAL
             && request.namespace == resource.namespace
             && request.name == resource.name
-            && request.time >= end.stored
+    };
+    // What was read before it was sent, in the same moment, does not show it.
+    let sent = history.api_requests.iter().rposition(|request| {
+        about_it(request)
+            && request.verb != "get"
+            && request.time <= write.stored
+            && may_be_same(request.process.as_deref(), write.process())
     });
-    let latest = plus(end.stored, UNANSWERED);
+    let since = sent.map_or(0, |sent| sent + 1);
+    let read = history.api_requests[since..].iter().find(|request| {
+        about_it(request)
+            && request.verb == "get"
+            && request.code == 200
+            && request.time >= write.stored
+    });
+    let latest = plus(write.stored, UNANSWERED);
     read.map_or(latest, |read| read.time.min(latest))
 }
 
@@ -158,8 +169,8 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                 "the observation ended before the quiet time was over".into(),
             );
         }
-        let learned = learned(history, resource, end);
-        let asked_from = learned.max(facts.stale_until.unwrap_or(learned));
+        let known = learned(history, resource, end);
+        let asked_from = known.max(facts.stale_until.unwrap_or(known));
         for request in requests_for_nobody(history, resource, asked_from) {
             broken(
                 request.0,
@@ -173,6 +184,12 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                 broken(after.stored, "it was written after the end".into());
             }
         }
+        // Whoever had no answer to the write that catches up tries it again.
+        let unanswered: Vec<_> = resource
+            .writes()
+            .filter(|(before, after)| before.is_over() && after.answer == Answer::Lost)
+            .map(|(_, after)| (after, learned(history, resource, after)))
+            .collect();
         let ttl =
             |version: &&Version| version.object["spec"]["ttlSecondsAfterFinished"].is_number();
         for request in history.api_requests.iter().filter(|request| {
@@ -202,7 +219,12 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
             let just_written =
                 now.is_some_and(|it| it.is_operators() && !facts.before(it.stored, request.time));
             let deletes = now.filter(ttl).is_some();
-            if !(unobserved || just_written || deletes) {
+            let tried_again = unanswered.iter().any(|(write, known)| {
+                may_be_same(request.process.as_deref(), write.process())
+                    && !facts.before(request.time, write.stored)
+                    && !facts.before(*known, request.time)
+            });
+            if !(unobserved || just_written || deletes || tried_again) {
                 broken(
                     request.time,
                     format!("the API server got a {} after the end", request.verb),

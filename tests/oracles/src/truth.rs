@@ -86,6 +86,24 @@ impl<'a> Case<'a> {
             .map(|(_, reply)| reply.time)
     }
 
+    /// Whether a look showed this that counts: one before the first attempt is a preflight, and
+    /// says nothing of what the request would have met.
+    fn shown_since_it_asked(&self, status: &str) -> bool {
+        let asked = |look: &Request| {
+            self.history.requests.iter().any(|request| {
+                request.kind == Kind::Cancel
+                    && request.job == *self.job
+                    && request.sequence < look.sequence
+            })
+        };
+        let mut attempts = self.resource.versions.iter().filter(|it| it.attempts() > 0);
+        let intent = attempts.next().map(|version| version.stored);
+        self.replies().any(|(request, reply)| {
+            let later = intent.is_some_and(|at| self.history.facts.before(at, request.sent));
+            reply.job_status.as_deref() == Some(status) && (later || asked(request))
+        })
+    }
+
     fn cancelled(&self) -> Option<String> {
         let Some(shown) = self.shown(CANCELLED) else {
             return Some("Cancelled is stored as True, and no look had shown it".into());
@@ -226,7 +244,7 @@ impl<'a> Case<'a> {
         let crashed = self.has_forgotten();
         let ended = [CANCELLED, "Completed", "Deduped"]
             .iter()
-            .find(|status| self.shown(status).is_some());
+            .find(|status| self.shown_since_it_asked(status));
         // What another resource's look showed, this one need not know.
         let alone = self.history.resources_of(self.job).count() == 1;
         match ended {

@@ -198,6 +198,40 @@ fn a_restored_end_is_evidence_and_nothing_is_done_for_it() {
 }
 
 #[test]
+fn a_read_in_the_moment_before_the_end_was_sent_does_not_show_it() {
+    let mut story = Story::plain();
+    let end = story.history.api_requests.pop().unwrap();
+    story.asked(0, 65, "get", 200);
+    story.history.api_requests.push(end);
+    story.last(0).answer = Answer::Lost;
+    story.asked(0, 78, "patch", 409);
+    story.asked(0, 78, "get", 200);
+    passes(&story);
+}
+
+#[test]
+fn a_write_that_catches_up_after_the_end_is_tried_again_until_it_is_read() {
+    let mut story = Story::plain();
+    story.edited_after_the_end(0, 500, 505);
+    story.asked(0, 508, "patch", 0);
+    story.asked(0, 515, "patch", 409);
+    story.asked(0, 515, "get", 200);
+    passes(&story);
+}
+
+#[test]
+fn what_a_preflight_showed_does_not_forbid_a_deadline() {
+    let mut story = Story::new();
+    story.job(1, &[(0, "Completed")]);
+    let it = story.resource("team-a", "stop", 1, 2);
+    story.look(it, 3, "Completed");
+    story.intent(it, 5);
+    story.refused(Kind::Cancel, it, 5, 404, "JobInstanceNotFound");
+    story.end(it, 3606, "False", "DeadlineExceeded", "False", "Unknown");
+    passes(&story);
+}
+
+#[test]
 fn an_end_whose_answer_was_lost_is_written_again_until_it_is_read() {
     let mut story = Story::plain();
     story.last(0).answer = Answer::Lost;

@@ -262,6 +262,29 @@ impl Story {
         });
     }
 
+    /// After the end the author edits a knob; the write that catches up gets no answer.
+    pub fn edited_after_the_end(&mut self, index: usize, edited: i64, written: i64) {
+        self.edit(index, edited, |object| {
+            object["metadata"]["generation"] = json!(2);
+        });
+        self.write(index, written, |_| {});
+        self.last(index).answer = Answer::Lost;
+    }
+
+    /// The operator asks the API server about the resource.
+    pub fn asked(&mut self, index: usize, second: i64, verb: &str, code: u16) {
+        let resource = &self.history.resources[index];
+        self.history.api_requests.push(ApiRequest {
+            time: at(second),
+            process: Some(PROCESS.into()),
+            verb: verb.into(),
+            resource: "fabricjobcancellations".into(),
+            namespace: resource.namespace.clone(),
+            name: resource.name.clone(),
+            code,
+        });
+    }
+
     /// The end, with Ready, its reason, Accepted and Cancelled.
     pub fn end(
         &mut self,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use oracles::{
     Answer, ApiRequest, Contact, DIFFERS, Guard, Kind, Lifecycle, ORACLES, Property, Violation,
-    Writer, equal_apart_from,
+    Writer, equal_apart_from, same_end,
 };
 use serde_json::json;
 
@@ -442,6 +442,40 @@ const WRONG: &[Wrong] = &[
             api_get(story, 200);
         },
     ),
+    (
+        Property::L3,
+        "an end without an answer that is written again for ever",
+        |story| {
+            story.last(0).answer = Answer::Lost;
+            story.asked(0, 500, "patch", 409);
+        },
+    ),
+    (
+        Property::L3,
+        "caught up, answered and written again",
+        |story| {
+            story.edited_after_the_end(0, 500, 505);
+            story.last(0).answer = Answer::NotSeen;
+            story.asked(0, 510, "patch", 409);
+        },
+    ),
+    (
+        Property::L3,
+        "caught up without an answer, read and written again",
+        |story| {
+            story.edited_after_the_end(0, 500, 505);
+            story.asked(0, 510, "get", 200);
+            story.asked(0, 520, "patch", 409);
+        },
+    ),
+    (
+        Property::L3,
+        "caught up without an answer and written again for ever",
+        |story| {
+            story.edited_after_the_end(0, 500, 505);
+            story.asked(0, 900, "patch", 0);
+        },
+    ),
     (Property::L3, "not observed for long enough", |story| {
         story.history.facts.until = at(600);
     }),
@@ -516,4 +550,30 @@ fn every_property_has_a_wrong_history_and_all_but_the_differential_one_a_judge()
     assert_eq!(missing, [&Property::Differential]);
     let ids: BTreeSet<_> = Property::ALL.iter().map(|it| it.id()).collect();
     assert_eq!(ids.len(), Property::ALL.len(), "an id stands twice");
+}
+
+#[test]
+fn a_lost_answer_explains_an_unknown_acceptance_and_no_other_end() {
+    let reference = Story::plain().last(0).object.clone();
+    let end = |change: fn(&mut serde_json::Value)| {
+        let mut story = Story::plain();
+        let status = &mut story.last(0).object["status"];
+        let unknown = condition("Accepted", "Unknown", "AnswerLost");
+        status["conditions"][1] = unknown;
+        status.as_object_mut().unwrap().remove("location");
+        change(status);
+        story.last(0).object.clone()
+    };
+    let unknown = end(|_| {});
+    assert_eq!(same_end(&unknown, &reference, true), []);
+    assert_ne!(same_end(&unknown, &reference, false), []);
+    let otherwise = end(|status| status["conditions"][0]["reason"] = json!("JobAlreadyFinished"));
+    assert_ne!(same_end(&otherwise, &reference, true), []);
+    let no_goal = end(|status| status["conditions"][0]["status"] = json!("False"));
+    assert_ne!(same_end(&no_goal, &reference, true), []);
+    let known = Story::plain().last(0).object.clone();
+    let mut other = known.clone();
+    other["status"]["location"] = json!("https://fabric/2");
+    assert_ne!(same_end(&other, &known, true), [], "nothing was lost");
+    assert_ne!(same_end(&serde_json::Value::Null, &reference, true), []);
 }
