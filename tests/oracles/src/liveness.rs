@@ -224,7 +224,8 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                     && !facts.before(request.time, write.stored)
                     && !facts.before(*known, request.time)
             });
-            if !(unobserved || just_written || deletes || tried_again) {
+            let latecomer = is_a_latecomers(history, resource, end, request);
+            if !(unobserved || just_written || deletes || tried_again || latecomer) {
                 broken(
                     request.time,
                     format!("the API server got a {} after the end", request.verb),
@@ -286,6 +287,33 @@ fn is_first_of_a_latecomer(history: &History, resource: &Resource, request: &Req
         && writer.is_some()
         && writer != process
         && !earlier
+}
+
+/// The same at the API server: what such a process writes is refused, once, and then it reads.
+fn is_a_latecomers(
+    history: &History,
+    resource: &Resource,
+    end: &Version,
+    request: &ApiRequest,
+) -> bool {
+    let (Some(writer), Some(process)) = (end.process(), request.process.as_deref()) else {
+        return false;
+    };
+    let told = |other: &ApiRequest| match other.verb.as_str() {
+        "get" => other.code == 200,
+        _ => other.code == 409,
+    };
+    let mut earlier = history.api_requests.iter().filter(|other| {
+        other.process.as_deref() == Some(process)
+            && other.resource == PLURAL
+            && other.namespace == resource.namespace
+            && other.name == resource.name
+            && other.time >= end.stored
+            && other.time < request.time
+    });
+    let reads = request.verb == "get";
+    let knows = earlier.any(|other| told(other) && (other.verb == "get" || !reads));
+    writer != process && !knows && (reads || request.code != 200)
 }
 
 /// L4: each write says something new, and no process makes more requests about one resource in

@@ -210,6 +210,17 @@ fn a_read_in_the_moment_before_the_end_was_sent_does_not_show_it() {
 }
 
 #[test]
+fn a_process_that_takes_over_with_an_older_view_is_refused_once_and_reads() {
+    let mut story = Story::plain();
+    story.asked(0, 90, "patch", 409);
+    story.asked(0, 95, "get", 200);
+    for request in story.history.api_requests.iter_mut().rev().take(2) {
+        request.process = Some("operator-2".into());
+    }
+    passes(&story);
+}
+
+#[test]
 fn a_write_that_catches_up_after_the_end_is_tried_again_until_it_is_read() {
     let mut story = Story::plain();
     story.edited_after_the_end(0, 500, 505);

@@ -452,6 +452,28 @@ const WRONG: &[Wrong] = &[
     ),
     (
         Property::L3,
+        "another process that was refused once writes again",
+        |story| {
+            story.asked(0, 500, "patch", 409);
+            story.asked(0, 510, "patch", 409);
+            for request in story.history.api_requests.iter_mut().rev().take(2) {
+                request.process = Some("operator-2".into());
+            }
+        },
+    ),
+    (
+        Property::L3,
+        "another process that read the end writes",
+        |story| {
+            story.asked(0, 500, "get", 200);
+            story.asked(0, 510, "patch", 409);
+            for request in story.history.api_requests.iter_mut().rev().take(2) {
+                request.process = Some("operator-2".into());
+            }
+        },
+    ),
+    (
+        Property::L3,
         "caught up, answered and written again",
         |story| {
             story.edited_after_the_end(0, 500, 505);
