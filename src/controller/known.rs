@@ -144,6 +144,16 @@ pub(super) fn newer(cached: &FabricJobCancellation, ours: &FabricJobCancellation
     }
 }
 
+/// Whether what a visit made of a resource is kept. An ended one needs no memory once the cache
+/// shows the end; before that, the memory is what keeps a stale cache from starting over, also when
+/// the resource was deleted meanwhile. Nothing else that is gone comes back.
+pub(super) fn is_worth_keeping(over: bool, gone: bool, cache_shows_it: bool) -> bool {
+    match (over, gone) {
+        (true, _) => !cache_shows_it,
+        (false, gone) => !gone,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::status;
@@ -170,6 +180,26 @@ mod tests {
             ("opaque", "other", Newer::Unclear),
         ] {
             assert_eq!(newer(&edition(cached), &edition(ours)), expected);
+        }
+    }
+
+    #[test]
+    fn an_end_is_remembered_until_the_cache_shows_it_also_when_the_resource_is_gone() {
+        for (over, gone, shown, kept) in [
+            (true, true, false, true),
+            (true, false, false, true),
+            (true, true, true, false),
+            (true, false, true, false),
+            (false, true, false, false),
+            (false, true, true, false),
+            (false, false, true, true),
+            (false, false, false, true),
+        ] {
+            assert_eq!(
+                is_worth_keeping(over, gone, shown),
+                kept,
+                "{over} {gone} {shown}"
+            );
         }
     }
 

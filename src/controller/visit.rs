@@ -12,7 +12,7 @@ use crate::api::FabricJobCancellation;
 use crate::cancellation::{Cancellation, Facts, Observation, Reason, Step};
 
 use super::Context;
-use super::known::{Entry, Newer, newer};
+use super::known::{Entry, Newer, is_worth_keeping, newer};
 use super::kubernetes::CallError;
 use super::status;
 
@@ -84,15 +84,10 @@ pub(super) async fn visit(
         read_live_at: None,
     };
     let result = visit.run().await;
-    if visit.gone {
-        return Ok(None);
-    }
     let over = visit.core.stored().completion_time.is_some();
     let caught_up = newer(&cached, &visit.resource) == Newer::Cached;
-    let wake = visit.wake_at();
-    // An ended resource needs no memory once the cache shows the end; before that, the memory
-    // is what keeps a stale cache from starting over.
-    if !(over && caught_up && result.is_ok()) {
+    let wake = if visit.gone { None } else { visit.wake_at() };
+    if is_worth_keeping(over, visit.gone, caught_up && result.is_ok()) {
         ctx.known.keep(Entry {
             resource: visit.resource,
             core: visit.core,

@@ -91,6 +91,21 @@ async fn a_finished_resource_is_deleted_when_its_time_is_up_and_only_that_editio
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_it_deleted_itself_is_not_begun_again_by_a_cache_that_is_behind() {
+    let mut bench = Bench::new();
+    let job = bench.job(1);
+    // So the editions before the end are seen when the resource is gone.
+    bench.server.lag_watches(seconds(100));
+    bench.cancel("a", job, json!({"ttlSecondsAfterFinished": 0}));
+    bench.start();
+    let exists = || bench.server.get(&CANCELLATIONS, "a").is_some();
+    bench.wait(minutes(5), "a is deleted", || !exists()).await;
+    let asked = (bench.cancels(job), bench.looks(job));
+    pass(hours(1)).await;
+    assert_eq!((bench.cancels(job), bench.looks(job)), asked);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_finished_resource_edited_in_the_last_moment_is_not_deleted() {
     let mut bench = Bench::new();
     let job = bench.job(1);
