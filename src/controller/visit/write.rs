@@ -19,9 +19,9 @@ const READ_LIVE_AFTER: Duration = Duration::from_secs(5);
 /// How often a fact is written again on top of somebody else's edit within one visit.
 const MAX_TRIES: u32 = 5;
 
-/// While shutting down, a record that the API server did not take is tried again after this,
+/// While shutting down, a record that the API server did not take is tried again once a second,
 /// until the grace of the process ends.
-const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
+const RECORD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Visit<'_> {
     /// Writes the intent on top of exactly the edition that was judged. False: it is not stored,

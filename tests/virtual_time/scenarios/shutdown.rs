@@ -34,6 +34,8 @@ async fn an_acceptance_whose_write_fails_during_the_shutdown_is_stored_before_th
         pass(seconds(20)).await;
         assert!(!bench.is_shut_down(), "{fault:?}");
         assert!(!is_accepted(&bench), "{fault:?}");
+        // The intent, and then once a second at most.
+        assert!(bench.server.writes_of("a").len() <= 1 + 21, "{fault:?}");
         bench.server.heal();
         bench
             .wait(seconds(20), "it ends", || bench.is_shut_down())
