@@ -13,10 +13,11 @@ SIMULATOR ?= 127.0.0.1:8099
 
 # Waits are divided in test builds only; the flag names the package because only it has the feature.
 TEST_BUILD := --workspace --features fabric-job-operator/test-clock
-# The proofs run optimised code with its assertions on. Model and campaign are built together, or
-# each would build the libraries below with other features.
-PROOF := --profile proof --features fabric-job-operator/test-clock
-BUILD_PROOFS := cargo build $(PROOF) -p fabric-job-operator -p model -p campaign --bins
+# The proofs run optimised code with its assertions on. All of them name the same packages and build
+# the simulation, whose libraries have the most features: so these are built once for all three.
+PROOF := --profile proof --features fabric-job-operator/test-clock \
+	-p fabric-job-operator -p model -p campaign --test simulation
+BUILD_PROOFS := cargo build $(PROOF) --bins
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fabric-job-operator
 
@@ -57,11 +58,12 @@ test: ## Run every test, on a real etcd and kube-apiserver (built the first time
 	cargo test --test cli # without the feature: what is released knows no other clock
 
 # Each seed is a run of the whole operator under drawn faults, on virtual time.
-# SEEDS, DAYS (runs of a day) and FROM (the first seed) choose others.
+# SEEDS, DAYS (runs of a day) and FROM (the first seed) choose others; TWICE, how many are run in two
+# processes that must take the same course.
 .PHONY: simulate
 simulate: ## Run 10,000 seeds of the simulation (3 minutes); SEED=n replays one and prints its trace
 	SIMULATE_SEED="$(SEED)" SIMULATE_SEEDS="$(or $(SEEDS),10000)" SIMULATE_DAYS="$(or $(DAYS),20)" \
-	SIMULATE_FROM="$(FROM)" cargo test --quiet $(PROOF) --test simulation
+	SIMULATE_FROM="$(FROM)" SIMULATE_TWICE="$(TWICE)" cargo test --quiet $(PROOF)
 
 .PHONY: lint
 lint: $(DENY) ## Check format, lints, the build without test features, and the dependencies

@@ -88,9 +88,17 @@ impl fmt::Display for Filter {
 ///
 /// The first call in a process counts; a later one changes nothing.
 pub fn init(format: Format, filter: &Filter) {
+    init_to(format, filter, io::stderr);
+}
+
+/// As [`init`], to somewhere else than standard error.
+pub fn init_to<W>(format: Format, filter: &Filter, out: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let installed = match format {
-        Format::Text => text(filter, io::stderr).try_init(),
-        Format::Json => json(filter, io::stderr).try_init(),
+        Format::Text => text(filter, out).try_init(),
+        Format::Json => json(filter, out).try_init(),
     };
     if installed.is_ok() {
         report_panics();

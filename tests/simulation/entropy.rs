@@ -1,12 +1,34 @@
 //! The operating system's randomness, made to follow from the seed.
 //!
 //! std draws the keys of its hash maps from it, and kube keeps what is due in such maps: their
-//! order would differ from run to run. Nothing in this binary needs real randomness.
+//! order would differ from run to run. kube's cache is a map of `ahash`, which draws some keys once
+//! for the process and mixes them with addresses. Nothing in this binary needs real randomness.
 
 use std::cell::Cell;
 
+use ahash::{
+    RandomState,
+    random_state::{RandomSource, set_random_source},
+};
+
 thread_local! {
     static STATE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Draws what is drawn once for the process, before any seed is run.
+pub fn begin() {
+    follow(0);
+    set_random_source(OfThisThread).expect("no map of this kind exists yet");
+    let _keys = RandomState::new();
+}
+
+/// Draws the keys of a new map of `ahash`.
+struct OfThisThread;
+
+impl RandomSource for OfThisThread {
+    fn gen_hasher_seed(&self) -> usize {
+        usize::from_le_bytes(std::array::from_fn(|_| next()))
+    }
 }
 
 /// From now on this thread's randomness follows from the seed.

@@ -9,7 +9,10 @@ use oracles::{
 };
 use virtual_cluster::api_server::{CANCELLATIONS, Change, Entry, Event, NAMESPACE, Verb};
 
-use crate::run::{QUIET, World};
+use crate::{
+    log,
+    run::{QUIET, World},
+};
 
 /// How far a process may be from the API server's clock, when its node's clock is wrong: what
 /// counts as no difference, and what a `Date` in whole seconds leaves.
@@ -188,7 +191,12 @@ fn captures(requests: &[Entry], calls: &[crate::wire::Call]) -> Vec<Capture> {
             bytes: call.bytes.clone(),
         }
     });
-    sent.chain(called).collect()
+    let logged = Capture {
+        channel: "log".to_owned(),
+        stream: String::new(),
+        bytes: log::lines().into_iter().flat_map(|it| it.json).collect(),
+    };
+    sent.chain(called).chain([logged]).collect()
 }
 
 fn secrets(world: &World) -> Vec<Secret> {

@@ -9,7 +9,7 @@ use fabric_simulator::{
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::{draw::Draw, weather::Weather};
+use crate::{draw::Draw, steady::is_steady, weather::Weather};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -139,7 +139,7 @@ impl Plan {
         let crashes = (0..draw.pick(&[0, 0, 0, 1, 2, 4]))
             .map(|_| (3 + draw.below(40), draw.permille(500)))
             .collect();
-        Self {
+        let drawn = Self {
             seed,
             // A Lease is renewed every two seconds: several replicas cost six times as much.
             replicas: if draw.permille(100) {
@@ -159,6 +159,11 @@ impl Plan {
                 .iter()
                 .max()
                 .map_or(HOUR, |last| Duration::from_secs(*last)),
+        };
+        if !long && is_steady(seed) {
+            drawn.steady()
+        } else {
+            drawn
         }
     }
 }

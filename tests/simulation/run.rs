@@ -18,8 +18,9 @@ use virtual_cluster::{
 use crate::{
     cluster::Cluster,
     draw::Draw,
-    history,
+    history, log,
     plan::{Act, JobPlan, Plan, purpose},
+    steady::is_steady,
     trace,
     wire::Wire,
 };
@@ -37,7 +38,7 @@ const SECRETS_OF: [(&str, u128); 2] = [("fabric-credentials", 2), ("other-creden
 /// What came of a seed.
 pub struct Report {
     pub violations: Vec<Violation>,
-    /// What no oracle says: a process that ended by itself.
+    /// What no oracle says: a process that ended by itself, a bug that was logged.
     pub problems: Vec<String>,
     /// Virtual time from the first start to the last look.
     pub lasted: Duration,
@@ -70,9 +71,9 @@ pub struct World {
     current: BTreeMap<&'static str, String>,
 }
 
-/// Carries a plan out and judges what was seen.
-pub async fn run(plan: Plan, with_trace: bool) -> Report {
-    let mut world = World::new(plan);
+/// Carries a seed's plan out and judges what was seen. `long`: as [`Plan::draw`] has it.
+pub async fn run(seed: u64, long: bool, with_trace: bool) -> Report {
+    let mut world = World::new(Plan::draw(seed, long));
     world.cluster.start_all();
     world.storm().await;
     world.calm();
@@ -82,21 +83,48 @@ pub async fn run(plan: Plan, with_trace: bool) -> Report {
     let mut violations = oracles::judge(&history);
     violations.dedup();
     let lasted = world.calendar.elapsed();
+    let mut problems = world.cluster.problems();
+    problems.extend(log::bugs(&log::lines()));
     let trace = with_trace.then(|| trace::of(&world));
-    world.cluster.end();
-    // The server decides by asking the cluster, which holds the server: neither would be freed.
-    world.server.heal();
+    world.close();
+    if !long && is_steady(seed) {
+        let mut other = World::new(Plan::draw(seed, long).without_faults());
+        other.cluster.start_all();
+        other.storm().await;
+        other.ends().await;
+        violations.extend(compared(&world, &other));
+        other.close();
+    }
     Report {
         violations,
-        problems: world.cluster.problems(),
+        problems,
         lasted,
         trace,
     }
 }
 
+/// Where the ends differ from those of the run without faults.
+fn compared(world: &World, without_faults: &World) -> Vec<Violation> {
+    let end = |world: &World, name: &str| {
+        let object = world.server.get(&CANCELLATIONS, name);
+        object.unwrap_or_default()
+    };
+    let resources = world.plan.resources.iter();
+    resources
+        .flat_map(|planned| {
+            let (end, reference) = (
+                end(world, &planned.name),
+                end(without_faults, &planned.name),
+            );
+            oracles::same_end(&end, &reference, true)
+        })
+        .collect()
+}
+
 impl World {
     fn new(plan: Plan) -> Self {
         let calendar = Calendar::new();
+        log::begin(calendar);
         let server = ApiServer::new(calendar);
         let fabric = Simulator::in_memory(Config {
             clock: Clock::starting_at(calendar.now()),
@@ -132,6 +160,13 @@ impl World {
             world.store_secret(name, client);
         }
         world
+    }
+
+    /// Ends its processes.
+    fn close(&self) {
+        self.cluster.end();
+        // The server decides by asking the cluster, which holds the server: neither would be freed.
+        self.server.heal();
     }
 
     /// Everything that the plan says, until its calm.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use virtual_cluster::api_server::{CANCELLATIONS, Change, Entry, Event, Verb};
 
-use crate::{run::World, wire::Call};
+use crate::{log, run::World, wire::Call};
 
 /// One line for each thing that happened, in the order of time.
 pub fn of(world: &World) -> String {
@@ -25,6 +25,9 @@ pub fn of(world: &World) -> String {
         if event.key.kind == &CANCELLATIONS {
             lines.push((event.time, "stored".into(), stored(&event)));
         }
+    }
+    for line in log::lines() {
+        lines.push((start + line.after, "log".into(), line.text()));
     }
     for call in world.wire.calls() {
         lines.push((call.sent, call.process.clone(), called(start, &call)));
@@ -68,11 +71,16 @@ fn api_request(entry: &Entry) -> String {
     } else {
         String::new()
     };
+    let mut name = entry.name.as_deref().unwrap_or_default();
+    if entry.resource == "events" {
+        // kube puts the real time into it.
+        name = name.rsplit_once('.').map_or(name, |(object, _)| object);
+    }
     format!(
         "{:?} {} {}{on} -> {code}{}",
         entry.verb,
         entry.resource,
-        entry.name.as_deref().unwrap_or_default(),
+        name,
         fault.unwrap_or_default(),
     )
 }

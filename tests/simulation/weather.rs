@@ -242,6 +242,20 @@ impl Weather {
         }
     }
 
+    /// Nothing goes wrong, and nothing takes time.
+    pub fn fair() -> Self {
+        Self {
+            kubernetes: 0,
+            fabric: 0,
+            entra: 0,
+            slow: 0,
+            kubernetes_kinds: Vec::new(),
+            fabric_kinds: Vec::new(),
+            entra_kinds: Vec::new(),
+            outages: Vec::new(),
+        }
+    }
+
     fn out(&self, now: Duration) -> impl Iterator<Item = Out> {
         self.outages
             .iter()
