@@ -79,15 +79,11 @@ pub(crate) fn etcd_arguments(folder: &Path) -> Vec<String> {
     .to_vec()
 }
 
-/// The flags of kube-apiserver. `audit_log` is a new file for each start.
-pub(crate) fn arguments(
-    folder: &Path,
-    files: &Files,
-    port: &Port,
-    audit_log: &Path,
-) -> Vec<String> {
+/// The flags of kube-apiserver. `etcd` is the socket that it reaches etcd by, `audit_log` a new file
+/// for each start.
+pub(crate) fn arguments(etcd: &Path, files: &Files, port: &Port, audit_log: &Path) -> Vec<String> {
     [
-        format!("--etcd-servers={}", etcd_url(folder)),
+        format!("--etcd-servers=unix://{}", etcd.display()),
         format!("--secure-port={}", port.number()),
         "--bind-address=127.0.0.1".to_owned(),
         "--permit-port-sharing=true".to_owned(),

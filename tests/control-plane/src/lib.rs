@@ -17,6 +17,7 @@
 //! no controllers, no scheduler, no nodes) is listed in this crate's README.
 
 mod alarm;
+mod another;
 mod apiserver;
 mod audit;
 mod certificates;
@@ -25,12 +26,14 @@ mod error;
 mod folder;
 mod kubeconfig;
 mod kubectl;
+mod link;
 mod plane;
 mod process;
 mod rbac;
 mod suite;
 mod tools;
 
+pub use another::AnotherApiServer;
 pub use audit::{Audit, AuditEntry, Stage};
 pub use error::Error;
 pub use kubectl::KubectlOutput;

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
 use serde_json::Value;
 
+use crate::another::AnotherApiServer;
 use crate::apiserver::{self, Files, Port};
 use crate::audit::Logs;
 use crate::certificates::Authority;
@@ -36,6 +37,7 @@ pub struct ControlPlane {
     kubeconfig_admin: PathBuf,
     kubeconfigs: AtomicU32,
     kubectl_caches: AtomicU32,
+    others: AtomicU32,
     folder: Folder,
 }
 
@@ -91,6 +93,7 @@ impl ControlPlane {
             kubeconfig_admin,
             kubeconfigs: AtomicU32::new(0),
             kubectl_caches: AtomicU32::new(0),
+            others: AtomicU32::new(0),
             folder,
         };
         plane.launch_etcd()?;
@@ -278,6 +281,24 @@ impl ControlPlane {
         self.ready().await
     }
 
+    /// Starts another kube-apiserver on the same etcd and waits until it is ready. It belongs to the
+    /// runtime in which it is started, and has to be dropped before this control plane.
+    ///
+    /// # Errors
+    /// It does not become ready within 60 s.
+    pub async fn another_apiserver(&self) -> Result<AnotherApiServer, Error> {
+        let number = self.others.fetch_add(1, Ordering::Relaxed);
+        let another = AnotherApiServer::new(
+            self.folder.path(),
+            number,
+            &self.files,
+            self.tools.kube_apiserver(),
+            self.admin.clone(),
+        )?;
+        another.restart().await?;
+        Ok(another)
+    }
+
     pub(crate) fn apiserver(&self) -> MutexGuard<'_, Server> {
         self.apiserver
             .lock()
@@ -313,7 +334,7 @@ impl ControlPlane {
         self.apiserver().kill()?;
         let audit_log = self.logs().begin(self.folder.path());
         self.apiserver().start(&apiserver::arguments(
-            self.folder.path(),
+            &apiserver::etcd_socket(self.folder.path()),
             &self.files,
             &self.port,
             &audit_log,
@@ -374,7 +395,7 @@ impl ControlPlane {
 /// Ready is what `/readyz` says, and that a read went through to etcd: the etcd part of `/readyz` is cached.
 ///
 /// The namespace `default` is made after the start and is the last thing that tests rely on.
-async fn probe(client: &kube::Client) -> Result<(), kube::Error> {
+pub(crate) async fn probe(client: &kube::Client) -> Result<(), kube::Error> {
     let readyz = http::Request::get("/readyz")
         .body(Vec::new())
         .expect("a constant request is valid");
@@ -383,7 +404,7 @@ async fn probe(client: &kube::Client) -> Result<(), kube::Error> {
     Ok(())
 }
 
-fn not_ready(server: &Server, problem: String) -> Error {
+pub(crate) fn not_ready(server: &Server, problem: String) -> Error {
     Error::NotReady {
         server: server.name(),
         problem,
@@ -392,18 +413,18 @@ fn not_ready(server: &Server, problem: String) -> Error {
     }
 }
 
-fn url(port: &Port) -> String {
+pub(crate) fn url(port: &Port) -> String {
     format!("https://127.0.0.1:{}", port.number())
 }
 
 /// How often readiness is asked for; a start takes about 3 s.
-const READY_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const READY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Twenty times what a start takes on two idle cores.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// A probe that hangs (etcd is just coming back) is asked again.
-const PROBE_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Longer than any test run, so that no test meets an expired token by accident.
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;

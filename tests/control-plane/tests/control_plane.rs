@@ -59,6 +59,10 @@ fn main() -> ExitCode {
             a_paused_apiserver_answers_nothing_until_it_is_resumed,
         )
         .test(
+            "another_apiserver_shows_what_it_remembers_while_its_way_to_etcd_is_frozen",
+            another_apiserver_shows_what_it_remembers_while_its_way_to_etcd_is_frozen,
+        )
+        .test(
             "a_killed_etcd_comes_back_with_its_data",
             a_killed_etcd_comes_back_with_its_data,
         )
@@ -391,6 +395,39 @@ async fn a_full_etcd_refuses_writes_and_answers_reads(plane: &ControlPlane) {
     maps.create(&PostParams::default(), &config_map("a"))
         .await
         .unwrap();
+}
+
+async fn another_apiserver_shows_what_it_remembers_while_its_way_to_etcd_is_frozen(
+    plane: &ControlPlane,
+) {
+    let namespace = namespace(plane, "two-servers").await;
+    let here: Api<ConfigMap> = Api::namespaced(plane.client(), &namespace);
+    here.create(&PostParams::default(), &config_map("a"))
+        .await
+        .unwrap();
+    let another = plane.another_apiserver().await.unwrap();
+    let there: Api<ConfigMap> = Api::namespaced(another.client(), &namespace);
+    let remembered = ListParams::default().match_any();
+    let count = async || there.list(&remembered).await.unwrap().items.len();
+    assert_eq!(count().await, 1);
+
+    another.freeze();
+    here.create(&PostParams::default(), &config_map("b"))
+        .await
+        .unwrap();
+    let write = there.create(&PostParams::default(), &config_map("c"));
+    let hung = tokio::time::timeout(Duration::from_millis(300), write).await;
+    assert!(hung.is_err());
+    assert_eq!(count().await, 1);
+
+    another.thaw();
+    // A list of the newest waits until the server has caught up.
+    let newest = there.list(&ListParams::default()).await.unwrap();
+    assert!(newest.items.len() > 1);
+    another.kill().unwrap();
+    there.get("a").await.unwrap_err();
+    another.restart().await.unwrap();
+    there.get("a").await.unwrap();
 }
 
 async fn a_killed_etcd_comes_back_with_its_data(plane: &ControlPlane) {
