@@ -22,6 +22,10 @@ pub struct History {
     /// Every request of the operator to the Kubernetes API, in the order of time. Watches need
     /// not be listed.
     pub api_requests: Vec<ApiRequest>,
+    /// Which editions processes were shown, in the order of time, where that is known.
+    pub shown: Vec<Shown>,
+    /// Every write of the Lease that was stored, in order; empty where nobody is elected.
+    pub leases: Vec<LeaseWrite>,
     /// Every connection that the operator opened, as far as it was seen.
     pub contacts: Vec<Contact>,
     /// All bytes that were seen.
@@ -41,6 +45,8 @@ impl History {
             jobs: Vec::new(),
             processes: Vec::new(),
             api_requests: Vec::new(),
+            shown: Vec::new(),
+            leases: Vec::new(),
             contacts: Vec::new(),
             captures: Vec::new(),
             secrets: Vec::new(),
@@ -314,6 +320,32 @@ pub struct ApiRequest {
     pub name: String,
     /// The HTTP status that was answered; 0 for none.
     pub code: u16,
+}
+
+/// An edition that went out to a process: in a list, an event, or an answer.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// When.
+    pub time: Timestamp,
+    /// To which process.
+    pub process: String,
+    /// Of which object.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+}
+
+/// A write of the Lease that was stored.
+#[derive(Clone, Debug)]
+pub struct LeaseWrite {
+    /// The process that sent it, and counts its lease from then.
+    pub process: String,
+    /// When it left that process.
+    pub sent: Timestamp,
+    /// When it was stored, or answered.
+    pub stored: Timestamp,
+    /// Whether it names a holder; a release names none.
+    pub holds: bool,
 }
 
 /// A connection that the operator opened.

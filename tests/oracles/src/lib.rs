@@ -23,6 +23,8 @@
 //! - **Processes.** Starts, crashes (`kill -9`, out of memory), SIGTERMs and exits; ids are any
 //!   text that is new for each start, and the same ids stand at versions, requests and API
 //!   requests where the sender is known. With one process, name none.
+//! - **Shown, leases.** Which editions a process was shown tells who cannot know of an end; which
+//!   writes of the Lease were stored tells whose fence is open. Without them, neither is judged.
 //! - **Captures.** All bytes of a place where secrets could show. Pieces of the same stream are
 //!   joined in order. A stream that is compressed has to be unpacked first.
 //! - **Secrets.** The random part of each client secret, token and assertion, without a prefix
@@ -33,6 +35,7 @@
 //! The tests of this crate hold for each [`Property`] a history that breaks it.
 
 mod differential;
+mod fence;
 mod history;
 mod identity;
 mod licence;
@@ -49,10 +52,12 @@ mod truth;
 pub use differential::{DIFFERS, Differs, equal_apart_from, same_end};
 pub use history::{
     Answer, ApiRequest, Capture, Contact, Facts, Guard, History, Identity, Job, JobIds, Kind,
-    Lifecycle, ProcessEvent, Quota, Reply, Request, Resource, Secret, Version, Writer,
+    LeaseWrite, Lifecycle, ProcessEvent, Quota, Reply, Request, Resource, Secret, Shown, Version,
+    Writer,
 };
 pub use property::{Property, Violation};
 
+pub use fence::fence;
 pub use identity::{s12_own_identity, s13_intents_identity};
 pub use liveness::{l1_ends, l2_fair, l3_quiet, l4_no_livelock, l5_deletion_is_free};
 pub use origins::s8_nothing_leaves;
@@ -85,6 +90,7 @@ pub const ORACLES: &[(Property, Oracle)] = &[
     (Property::L3, l3_quiet),
     (Property::L4, l4_no_livelock),
     (Property::L5, l5_deletion_is_free),
+    (Property::Fence, fence),
 ];
 
 /// Everything that is wrong with this history, in the order of time.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::history::{Answer, ApiRequest, History, Identity, Kind, Request, Resource, Version};
+use crate::history::{
+    Answer, ApiRequest, History, Identity, Kind, Request, Resource, Shown, Version,
+};
 use crate::property::{Property, Violation};
 use crate::record::PERSON_MUST_ACT;
 use crate::status::{may_be_same, plus, signed};
@@ -224,7 +226,8 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                     && !facts.before(request.time, write.stored)
                     && !facts.before(*known, request.time)
             });
-            let latecomer = is_a_latecomers(history, resource, end, request);
+            let latecomer = is_a_latecomers(history, resource, end, request)
+                || is_behind(history, resource, request);
             if !(unobserved || just_written || deletes || tried_again || latecomer) {
                 broken(
                     request.time,
@@ -314,6 +317,33 @@ fn is_a_latecomers(
     let reads = request.verb == "get";
     let knows = earlier.any(|other| told(other) && (other.verb == "get" || !reads));
     writer != process && !knows && (reads || request.code != 200)
+}
+
+/// Whether a process cannot know of the end: it was shown older editions and none that has the end,
+/// and it either did not write the end, or saw the resource without it afterwards. Its writes are
+/// refused, and then it reads.
+fn is_behind(history: &History, resource: &Resource, request: &ApiRequest) -> bool {
+    let Some(end) = resource.end() else {
+        return false;
+    };
+    let (before, after): (Vec<_>, Vec<_>) = history
+        .shown
+        .iter()
+        .filter(|shown| {
+            shown.uid == resource.uid
+                && request.process.as_ref() == Some(&shown.process)
+                && shown.time <= request.time
+        })
+        .partition(|shown| {
+            let versions = resource.versions.iter();
+            let mut older = versions.take_while(|version| !version.is_over());
+            older.any(|version| version.resource_version == shown.resource_version)
+        });
+    // What was shown a moment ago may not be worked upon yet.
+    let knows = |shown: &&Shown| history.facts.before(shown.time, request.time);
+    let is_anothers = end.process() != request.process.as_deref();
+    let is_old = |shown: &&Shown| is_anothers || shown.time >= end.stored;
+    !after.iter().any(knows) && before.iter().any(is_old)
 }
 
 /// L4: each write says something new, and no process makes more requests about one resource in

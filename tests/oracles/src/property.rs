@@ -43,13 +43,15 @@ pub enum Property {
     L4,
     /// Deletion is free.
     L5,
+    /// One open fence.
+    Fence,
     /// Equal to the run without faults.
     Differential,
 }
 
 impl Property {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::S1,
         Self::S2,
         Self::S3,
@@ -68,6 +70,7 @@ impl Property {
         Self::L3,
         Self::L4,
         Self::L5,
+        Self::Fence,
         Self::Differential,
     ];
 
@@ -93,6 +96,7 @@ impl Property {
             Self::L3 => "L3",
             Self::L4 => "L4",
             Self::L5 => "L5",
+            Self::Fence => "fence",
             Self::Differential => "D",
         }
     }
@@ -141,6 +145,7 @@ impl Property {
             Self::L3 => "After the end nothing is sent and nothing is written.",
             Self::L4 => "Work follows from effects: no write without news, and no busy loop.",
             Self::L5 => "The operator never delays a deletion.",
+            Self::Fence => "At no time two fences are open.",
             Self::Differential => {
                 "The end state equals that of the run without faults, apart from the named fields."
             }

@@ -3,7 +3,7 @@
 use oracles::{Answer, ApiRequest, Kind, Lifecycle, judge};
 use serde_json::json;
 
-use crate::story::{Story, at, condition, identity, secs, working};
+use crate::story::{PROCESS, Story, at, condition, identity, secs, working};
 
 #[track_caller]
 fn passes(story: &Story) {
@@ -276,5 +276,59 @@ fn a_request_of_a_resource_that_was_created_anew_is_not_its_predecessors() {
     story.accepted(second, 8, 28);
     story.look(second, 28, "Cancelled");
     story.end(second, 29, "True", "JobCancelled", "True", "True");
+    passes(&story);
+}
+
+#[test]
+fn who_was_shown_an_older_edition_writes_is_refused_and_reads() {
+    let mut story = Story::plain();
+    story.process("operator-2", 900, Lifecycle::Started);
+    story.shown("operator-2", 0, 901, 1);
+    story.shown("operator-2", 0, 903, 3);
+    for (second, verb, code) in [(902, "patch", 409), (903, "get", 200)] {
+        story.history.api_requests.push(ApiRequest {
+            time: at(second),
+            process: Some("operator-2".into()),
+            verb: verb.into(),
+            resource: "fabricjobcancellations".into(),
+            namespace: "team-a".into(),
+            name: "stop".into(),
+            code,
+        });
+    }
+    // What the read shows came after it was asked.
+    story.history.shown[1].time = at(904);
+    passes(&story);
+}
+
+#[test]
+fn a_leader_works_from_the_end_of_its_claim_until_it_hands_over() {
+    let mut story = Story::plain();
+    for second in -9..32 {
+        story.lease(PROCESS, second * 2, true);
+    }
+    story.history.requests[1].process = Some("operator-2".into());
+    story.process("operator-2", 50, Lifecycle::Started);
+    story.lease(PROCESS, 63, false);
+    story.lease("operator-2", 63, true);
+    passes(&story);
+}
+
+#[test]
+fn a_leader_that_was_cut_off_records_what_it_had_begun_and_is_refused() {
+    let mut story = Story::plain();
+    story.process("operator-2", 1, Lifecycle::Started);
+    story.shown("operator-2", 0, 4, 1);
+    for (second, verb, code) in [(100, "patch", 409), (101, "get", 200)] {
+        story.history.api_requests.push(ApiRequest {
+            time: at(second),
+            process: Some("operator-2".into()),
+            verb: verb.into(),
+            resource: "fabricjobcancellations".into(),
+            namespace: "team-a".into(),
+            name: "stop".into(),
+            code,
+        });
+    }
     passes(&story);
 }

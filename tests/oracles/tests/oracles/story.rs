@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use oracles::{
     Answer, ApiRequest, Capture, Contact, Facts, Guard, History, Identity, Job, JobIds, Kind,
-    Lifecycle, ProcessEvent, Quota, Reply, Request, Resource, Secret, Version, Writer,
+    LeaseWrite, Lifecycle, ProcessEvent, Quota, Reply, Request, Resource, Secret, Shown, Version,
+    Writer,
 };
 use serde_json::{Value, json};
 
@@ -135,6 +136,28 @@ impl Story {
             time: at(second),
             what,
         });
+    }
+
+    /// A process is shown an edition of a resource, counted from 0.
+    pub fn shown(&mut self, process: &str, index: usize, second: i64, version: usize) {
+        let resource = &self.history.resources[index];
+        self.history.shown.push(Shown {
+            time: at(second),
+            process: process.into(),
+            uid: resource.uid.clone(),
+            resource_version: resource.versions[version].resource_version.clone(),
+        });
+    }
+
+    /// A process takes, keeps or gives up the Lease.
+    pub fn lease(&mut self, process: &str, second: i64, holds: bool) {
+        self.history.leases.push(LeaseWrite {
+            process: process.into(),
+            sent: at(second),
+            stored: at(second),
+            holds,
+        });
+        self.history.leases.sort_by_key(|write| write.stored);
     }
 
     pub fn job(&mut self, number: u32, states: &[(i64, &str)]) {

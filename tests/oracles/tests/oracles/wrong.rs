@@ -31,6 +31,15 @@ fn api_get(story: &mut Story, time: i64) {
     });
 }
 
+/// The one process leads from the beginning of the ordinary course to its last look.
+fn elected(story: &mut Story) {
+    story.lease("operator-0", -20, true);
+    story.lease("operator-0", -1, false);
+    for second in 0..32 {
+        story.lease(PROCESS, second * 2, true);
+    }
+}
+
 /// The ordinary course up to its 202, which is 429 for so long instead.
 fn throttled(story: &mut Story, seconds: u64) {
     from_version(story, 2);
@@ -463,6 +472,18 @@ const WRONG: &[Wrong] = &[
     ),
     (
         Property::L3,
+        "a read by a process that was shown an older edition, and then the end",
+        |story| {
+            story.process("operator-2", 900, Lifecycle::Started);
+            for (second, version) in [(901, 2), (905, 3)] {
+                story.shown("operator-2", 0, second, version);
+            }
+            api_get(story, 910);
+            story.history.api_requests.last_mut().unwrap().process = Some("operator-2".into());
+        },
+    ),
+    (
+        Property::L3,
         "another process that read the end writes",
         |story| {
             story.asked(0, 500, "get", 200);
@@ -498,6 +519,14 @@ const WRONG: &[Wrong] = &[
             story.asked(0, 900, "patch", 0);
         },
     ),
+    (
+        Property::L3,
+        "a read by a process that was shown an older edition before there was an end",
+        |story| {
+            story.shown(PROCESS, 0, 5, 2);
+            api_get(story, 1000);
+        },
+    ),
     (Property::L3, "not observed for long enough", |story| {
         story.history.facts.until = at(600);
     }),
@@ -520,6 +549,36 @@ const WRONG: &[Wrong] = &[
     }),
     (Property::L5, "a deletion that never came", |story| {
         story.history.resources[0].deletion_requested = Some(at(100));
+    }),
+    (
+        Property::Fence,
+        "a process that never held the Lease",
+        |story| {
+            story.lease("operator-2", 0, true);
+        },
+    ),
+    (
+        Property::Fence,
+        "another one had taken the Lease",
+        |story| {
+            elected(story);
+            story.lease("operator-2", 63, true);
+        },
+    ),
+    (Property::Fence, "the Lease was given up", |story| {
+        elected(story);
+        story.lease(PROCESS, 63, false);
+    }),
+    (Property::Fence, "the last renewal was 11 s old", |story| {
+        elected(story);
+        story.history.leases.retain(|write| write.sent < at(54));
+    }),
+    (Property::Fence, "the Lease was only claimed", |story| {
+        elected(story);
+        story
+            .history
+            .leases
+            .retain(|write| write.process == PROCESS);
     }),
     (Property::Differential, "another reason", |story| {
         story.last(0).object["status"]["conditions"][0]["reason"] = json!("JobEndedOtherwise");
