@@ -17,6 +17,7 @@ mod guard;
 mod known;
 mod kubernetes;
 mod leadership;
+mod pauses;
 mod reach;
 mod schema;
 mod secret;
@@ -52,6 +53,7 @@ use events::Events;
 use guard::{Fate, LONGEST_VISIT, guard};
 use known::Known;
 use kubernetes::CallError;
+use pauses::Pauses;
 use reach::Reach;
 use store::Store;
 use visit::VisitError;
@@ -152,6 +154,7 @@ pub async fn run(
     };
     let controller = Controller::new(api, watcher::Config::default().any_semantic())
         .with_config(ControllerConfig::default().concurrency(settings.concurrency))
+        .trigger_backoff(Pauses::new(clock.clone()))
         .reconcile_all_on(leadership.beginnings())
         .graceful_shutdown_on(shutdown.clone().cancelled_owned());
     let cache = controller.store();
