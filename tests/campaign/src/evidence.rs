@@ -1,5 +1,7 @@
 //! What was seen of a plan, as the oracles want it: in the operator's time.
 
+mod known;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use fabric_simulator::{Entry, JobStatus};
 use fault_proxy::{Answered, Step, Verb};
 use jiff::Timestamp;
 use oracles::{
-    Answer, ApiRequest, Capture, Facts, Guard, History, Identity, Job, JobIds, Kind, Lifecycle,
+    Answer, Capture, Facts, Guard, History, Identity, Job, JobIds, Kind, LeaseWrite, Lifecycle,
     ProcessEvent, Quota, Reply, Request, Resource, Secret, Version, Writer,
 };
 use serde_json::Value;
@@ -37,10 +39,18 @@ pub fn history(stage: &Stage<'_>, quiet: Duration) -> History {
         jobs: seen.jobs(),
         processes: seen.processes(),
         api_requests: seen.api_requests(),
+        shown: seen.shown(),
+        leases: seen.leases(),
         captures: seen.captures(),
         secrets: seen.secrets(),
         ..History::new(facts)
     }
+}
+
+/// The writes of the Lease that were stored, in order.
+#[must_use]
+pub fn leases(stage: &Stage<'_>) -> Vec<LeaseWrite> {
+    Seen::of(stage).leases()
 }
 
 struct Seen<'a> {
@@ -277,24 +287,6 @@ impl<'a> Seen<'a> {
             .collect();
         events.sort_by_key(|event| event.time);
         events
-    }
-
-    fn api_requests(&self) -> Vec<ApiRequest> {
-        let asked = self.steps.iter().filter(|step| {
-            let foreign = matches!(step.call.verb, Verb::Event | Verb::Watch | Verb::Other);
-            step.proxy.starts_with("api-") && !foreign
-        });
-        asked
-            .map(|step| ApiRequest {
-                time: self.at(step.time),
-                process: self.process(step),
-                verb: format!("{:?}", step.call.verb).to_lowercase(),
-                resource: step.call.resource.clone(),
-                namespace: step.call.namespace.clone(),
-                name: step.call.name.clone(),
-                code: step.status().unwrap_or(0),
-            })
-            .collect()
     }
 
     fn captures(&self) -> Vec<Capture> {

@@ -4,37 +4,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::Signal;
 use fault_proxy::{Answer, Fault, Hold, Loss, Rule, RuleHandle, Verb};
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::label::label;
+use crate::label::{label, split};
 use crate::plan::{Plan, Variant};
 use crate::replica::Replica;
 use crate::stage::{PLURAL, Stage};
 use crate::world::{Edition, Stored};
 
-/// Longer than an intent's licence (15 s).
-const DELAY: Duration = Duration::from_secs(20);
-
-/// Longer than the grace after which an unknown attempt is looked at (25 s).
-const LONG: Duration = Duration::from_secs(30);
-
 /// So much of an event's JSON passes when it is cut.
 const PART: usize = 200;
 
-/// Sets the plan's trap at the first replica. The handles tell whether it was sprung.
+/// Sets the plan's trap at its replica. The handles tell whether it was sprung.
 pub fn inject(stage: &Stage<'_>, plan: &Plan) -> Vec<RuleHandle> {
-    let replica = stage.operator();
+    let (name, bare) = split(&plan.step);
+    let replica = stage.replicas.iter().find(|it| it.name() == name);
+    let replica = replica.unwrap_or_else(|| stage.operator());
     let trap = Trap {
         replica: Arc::clone(replica),
-        delay: stage.pace.real(DELAY),
-        long: stage.pace.real(LONG),
+        lasts: stage.pace.real(plan.variant.lasts()),
+        elected: stage.is_elected(),
         stored: stage.world.stored.clone(),
         namespace: stage.namespace.clone(),
     };
-    let is_event = plan.step.starts_with("event-");
+    let is_event = bare.starts_with("event-");
     let each = replica.proxies().map(|proxy| {
         let step = plan.step.clone();
         let rule = Rule::on(move |seen| label(seen).as_ref() == Some(&step)).nth(plan.nth);
@@ -47,8 +42,9 @@ pub fn inject(stage: &Stage<'_>, plan: &Plan) -> Vec<RuleHandle> {
 #[derive(Clone)]
 struct Trap {
     replica: Arc<Replica>,
-    delay: Duration,
-    long: Duration,
+    /// How long the fault lasts, in real time.
+    lasts: Duration,
+    elected: bool,
     stored: Stored,
     namespace: String,
 }
@@ -70,9 +66,11 @@ impl Trap {
             Variant::Lost => rule.fault(Fault::Lose(Loss::Reset)),
             Variant::AnswerLost => rule.fault(Fault::LoseAnswer(Loss::Reset)),
             Variant::Twice => rule.fault(Fault::Duplicate),
-            Variant::Late => rule.fault(Fault::ArriveLate(self.long)),
-            Variant::Delayed => rule.fault(Fault::Delay(self.delay)),
-            Variant::Paused => rule.after(act(|trap| Box::pin(trap.pause()))),
+            Variant::Late => rule.fault(Fault::ArriveLate(self.lasts)),
+            Variant::Delayed => rule.fault(Fault::Delay(self.lasts)),
+            Variant::Paused => rule.after(act(|trap| {
+                Box::pin(async move { trap.replica.pause(trap.lasts).await })
+            })),
             Variant::Terminated => rule.before(act(|trap| Box::pin(trap.terminate()))),
             Variant::Hidden => rule
                 .before(act(|trap| Box::pin(trap.relist_later())))
@@ -84,6 +82,9 @@ impl Trap {
             Variant::StaleFirst => rule
                 .before(act(|trap| Box::pin(trap.go_back(usize::MAX))))
                 .fault(Fault::Lose(Loss::Reset)),
+            Variant::Unreachable => rule.before(act(|trap| {
+                Box::pin(async move { trap.replica.cut_off(trap.lasts) })
+            })),
         }
     }
 
@@ -91,17 +92,15 @@ impl Trap {
         self.replica.start();
     }
 
-    async fn pause(self) {
-        self.replica.signal(Signal::STOP);
-        clock::pass(self.delay).await;
-        self.replica.signal(Signal::CONT);
-    }
-
     /// Asks the process to end, and starts another one once it has.
     async fn terminate(self) {
         self.replica.terminate();
+        if self.elected {
+            // Ended processes are started anew in any case.
+            return;
+        }
         tokio::spawn(async move {
-            while self.replica.ended().is_none() {
+            while !self.replica.has_ended() {
                 clock::pass(Duration::from_millis(10)).await;
             }
             self.replica.start();
@@ -110,7 +109,7 @@ impl Trap {
 
     async fn relist_later(self) {
         tokio::spawn(async move {
-            clock::pass(self.delay).await;
+            clock::pass(self.lasts).await;
             self.replica.api.expire_watches();
         });
     }
@@ -135,7 +134,7 @@ impl Trap {
         }));
         self.replica.start();
         tokio::spawn(async move {
-            clock::pass(self.long).await;
+            clock::pass(self.lasts).await;
             hold.release();
         });
     }

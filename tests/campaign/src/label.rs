@@ -3,12 +3,31 @@
 use fault_proxy::{Step, Verb};
 use serde_json::Value;
 
+use crate::replica::{FIRST, REPLICAS};
 use crate::stage::PLURAL;
 
-/// The step's name without its number: which kind of call, for which object. Steps of one name
-/// are counted from 1. `None` for what no plan is about.
+/// The step's name without its number: which replica where it is not the first, which kind of call,
+/// for which object. Steps of one name are counted from 1. `None` for what no plan is about.
 #[must_use]
 pub fn label(step: &Step) -> Option<String> {
+    let bare = bare(step)?;
+    let (_, replica) = step.proxy.rsplit_once('-')?;
+    Some(match replica {
+        FIRST => bare,
+        other => format!("{other}-{bare}"),
+    })
+}
+
+/// The replica that a name is about, and the rest of the name.
+#[must_use]
+pub fn split(label: &str) -> (&str, &str) {
+    match label.split_once('-') {
+        Some((replica, bare)) if REPLICAS.contains(&replica) => (replica, bare),
+        _ => (FIRST, label),
+    }
+}
+
+fn bare(step: &Step) -> Option<String> {
     let call = &step.call;
     let ours = call.resource == PLURAL;
     let name = &call.name;
@@ -26,6 +45,16 @@ pub fn label(step: &Step) -> Option<String> {
             let reason = event["reason"].as_str().unwrap_or_default();
             format!("publish-{about}-{}", reason.to_lowercase())
         }
+        Verb::Create if call.resource == LEASES => "lease-create".into(),
+        Verb::Update if call.resource == LEASES => {
+            let spec = &step.json()["spec"];
+            let what = match spec["holderIdentity"].as_str() {
+                None | Some("") => "release",
+                Some(_) if spec["acquireTime"] == spec["renewTime"] => "take",
+                Some(_) => "renew",
+            };
+            format!("lease-{what}")
+        }
         Verb::Token => "token".into(),
         Verb::Cancel => format!("cancel-{}", short(name)),
         Verb::Look => format!("look-{}", short(name)),
@@ -34,6 +63,9 @@ pub fn label(step: &Step) -> Option<String> {
         _ => return None,
     })
 }
+
+/// The plural of Leases.
+pub const LEASES: &str = "leases";
 
 /// What a status write is for.
 fn what_is_written(body: &Value) -> String {

@@ -20,12 +20,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use crate::clock::Stopwatch;
 use crate::named::NAMED;
 use crate::plan::Plan;
-use crate::run::{Outcome, Reference};
+use crate::run::{Delay, Outcome, Reference};
 use crate::scenarios::SCENARIOS;
 use crate::world::World;
 
@@ -41,7 +41,7 @@ struct Arguments {
     #[arg(long)]
     list: bool,
     /// How many plans run at once
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 10)]
     at_once: usize,
     /// How many times faster than real the clocks run
     #[arg(long, default_value_t = 20)]
@@ -53,7 +53,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let watch = Stopwatch::start();
     let world = World::start(arguments.operator.clone(), arguments.factor).await;
-    let mut failed = 0;
+    let mut tally = Tally::default();
     let mut references = BTreeMap::new();
     let mut plans: Vec<Plan> = Vec::new();
     // A replay needs its own scenario alone.
@@ -63,14 +63,21 @@ async fn main() -> ExitCode {
         Some((scenario, _)) => scenario == name,
         None => true,
     };
-    for scenario in SCENARIOS.iter().filter(|it| wanted(it.name)) {
-        // Twice: a step that one run alone has is no step of the scenario.
-        let (first, second) = tokio::join!(
-            run::reference(&world, *scenario),
-            run::reference(&world, *scenario)
-        );
+    let recordings = SCENARIOS
+        .iter()
+        .filter(|it| wanted(it.name))
+        .map(|scenario| {
+            // Twice: a step that one run alone has is no step of the scenario.
+            let (first, second) = (
+                run::reference(&world, *scenario),
+                run::reference(&world, *scenario),
+            );
+            async move { (scenario, tokio::join!(first, second)) }
+        });
+    let mut recordings = futures::stream::iter(recordings).buffered(arguments.at_once.div_ceil(2));
+    while let Some((scenario, (first, second))) = recordings.next().await {
         for outcome in [&first.1, &second.1] {
-            failed += tell(&format!("{}/fault-free", scenario.name), outcome, "", false);
+            tally.failed += tell(&format!("{}/fault-free", scenario.name), outcome, "", false);
         }
         let steps = first.0.steps.clone().common(&second.0.steps);
         let all = steps.plans(*scenario);
@@ -82,7 +89,8 @@ async fn main() -> ExitCode {
             first.1.took.as_secs_f64()
         );
         plans.extend(all);
-        references.insert(scenario.name, first.0);
+        let took = first.0.took.max(second.0.took);
+        references.insert(scenario.name, Reference { took, ..first.0 });
     }
     run::settle().await;
     plans.retain(|plan| plan.to_string().contains(&arguments.plan));
@@ -98,57 +106,75 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let replay = plans.len() + named.len() == 1;
-    let (bad, unmet) = run_all(&world, &plans, &references, arguments.at_once, replay).await;
-    failed += bad;
+    let runs = plans.iter().map(|plan| {
+        let reference = &references[plan.scenario.name];
+        run::run(&world, plan, reference).map(|outcome| (plan.to_string(), outcome))
+    });
+    let mut runs = futures::stream::iter(runs).buffer_unordered(arguments.at_once);
+    while let Some((name, outcome)) = runs.next().await {
+        tally.add(&name, &outcome, replay);
+    }
+    // One at a time: some of them kill what all others need.
     for it in &named {
         let scenario = SCENARIOS[0];
         let outcome = run::run_named(&world, scenario, it, &references[scenario.name]).await;
-        let hint = format!("make campaign PLAN={}", it.name);
-        failed += tell(it.name, &outcome, &hint, replay);
-        if !outcome.met {
-            println!("unmet {}", it.name);
-        }
+        tally.add(it.name, &outcome, replay);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
-        "campaign: {} plans, {failed} with violations, {unmet} whose step did not come, in {:.0} s \
+        "campaign: {} plans, {} with violations, {} whose step did not come, in {:.0} s \
          ({} at once, {cores} cores, clock factor {})",
         plans.len() + named.len(),
+        tally.failed,
+        tally.unmet,
         watch.elapsed().as_secs_f64(),
         arguments.at_once,
         arguments.factor,
     );
-    if plans.len() + named.len() == 0 || failed > 0 {
+    if let Some((name, Delay { measured, allowed })) = &tally.longest {
+        println!(
+            "longest delay of an end: {:.0} s of virtual time, of at most {}, in {name}",
+            measured.as_secs_f64(),
+            allowed.as_secs(),
+        );
+    }
+    if plans.len() + named.len() == 0 || tally.failed > 0 {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// Runs the plans, some at once; gives how many failed and how many did not meet their step.
-async fn run_all(
-    world: &World,
-    plans: &[Plan],
-    references: &BTreeMap<&str, Reference>,
-    at_once: usize,
-    replay: bool,
-) -> (usize, usize) {
-    let runs = plans.iter().map(|plan| async move {
-        let outcome = run::run(world, plan, &references[plan.scenario.name]).await;
-        (plan, outcome)
-    });
-    let mut runs = futures::stream::iter(runs).buffer_unordered(at_once);
-    let (mut failed, mut unmet) = (0, 0);
-    while let Some((plan, outcome)) = runs.next().await {
-        let name = plan.to_string();
+/// What came of all runs.
+#[derive(Default)]
+struct Tally {
+    /// How many had violations.
+    failed: usize,
+    /// How many did not meet their step.
+    unmet: usize,
+    /// The plan whose fault delayed an end for the longest time.
+    longest: Option<(String, Delay)>,
+}
+
+impl Tally {
+    /// Counts a plan and tells of it.
+    fn add(&mut self, name: &str, outcome: &Outcome, story: bool) {
         let hint = format!("make campaign PLAN={name}");
-        failed += tell(&name, &outcome, &hint, replay);
+        self.failed += tell(name, outcome, &hint, story);
         if !outcome.met {
-            unmet += 1;
+            self.unmet += 1;
             println!("unmet {name}");
         }
+        let longest = self.longest.as_ref().map(|(_, delay)| delay.measured);
+        if let Some(delay) = outcome.delay
+            && longest.is_none_or(|longest| delay.measured > longest)
+        {
+            self.longest = Some((name.to_owned(), delay));
+        }
     }
-    (failed, unmet)
 }
+
+/// A run that takes longer (real seconds) is told of.
+const SLOW: f64 = 30.0;
 
 /// Tells of one run; 1 when it failed.
 fn tell(name: &str, outcome: &Outcome, hint: &str, story: bool) -> usize {
@@ -157,7 +183,7 @@ fn tell(name: &str, outcome: &Outcome, hint: &str, story: bool) -> usize {
     }
     let seconds = outcome.took.as_secs_f64();
     if outcome.violations.is_empty() {
-        if story || seconds > 15.0 {
+        if story || seconds > SLOW {
             println!("ok    {name} ({seconds:.1} s)");
         }
         return 0;

@@ -1,12 +1,18 @@
 //! Faults that are no single step: rows of the table R01 to R29, each by its own name.
 
+mod servers;
+
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fault_proxy::{Answer, AnswerBody, Fault, Loss, Mode, Rule, RuleHandle, Step, Verb};
+use fabric_simulator::Settings;
+use fault_proxy::{Answer, AnswerBody, Fault, Loss, Rule, RuleHandle, Step, Verb};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use serde_json::json;
 
-use crate::clock;
 use crate::stage::{PLURAL, Stage};
 
 /// A fault over more than one step, met by the scenario `cancel`.
@@ -15,52 +21,99 @@ pub struct Named {
     /// The row of the table and what happens, as plans are named.
     pub name: &'static str,
     /// Sets the trap.
-    pub set: fn(&Stage<'_>) -> Vec<RuleHandle>,
+    pub set: Set,
+    /// How Fabric behaves otherwise.
+    pub settings: fn(&mut Settings),
     /// Whether the outcome of an attempt may stay unknown.
     pub may_lose_an_answer: bool,
+    /// How long the fault lasts in virtual time, with the waits that Fabric asks for; `None` when it
+    /// is as long as real servers take to start.
+    pub lasts: Option<Duration>,
 }
+
+type Set = for<'a> fn(&'a Stage<'a>) -> LocalBoxFuture<'a, Vec<RuleHandle>>;
+
+/// A fault that is over at once.
+const MOMENT: Option<Duration> = Some(Duration::ZERO);
 
 /// All of them.
 pub const NAMED: &[Named] = &[
     Named {
-        name: "R08/every-watch-breaks-off",
-        set: every_watch_breaks_off,
+        name: "R05/moved-to-an-api-server-that-fell-behind",
+        set: |stage| servers::fell_behind(stage).boxed_local(),
+        settings: |_| {},
+        may_lose_an_answer: true,
+        lasts: Some(servers::BEHIND),
+    },
+    Named {
+        name: "R05/moved-to-an-api-server-whose-etcd-is-gone",
+        set: |stage| servers::etcd_is_gone(stage).boxed_local(),
+        settings: |_| {},
+        may_lose_an_answer: true,
+        lasts: Some(servers::BEHIND),
+    },
+    Named {
+        name: "R09/two-api-servers-restart-one-after-the-other",
+        set: |stage| servers::restart_one_after_the_other(stage).boxed_local(),
+        settings: |settings| settings.cancel_takes = Duration::from_secs(100_000),
         may_lose_an_answer: false,
+        lasts: None,
+    },
+    Named {
+        name: "R08/every-watch-breaks-off",
+        set: |stage| ready(every_watch_breaks_off(stage)).boxed_local(),
+        settings: |_| {},
+        may_lose_an_answer: false,
+        lasts: MOMENT,
     },
     Named {
         name: "R14/api-server-unreachable-after-the-request",
-        set: api_server_unreachable,
+        set: |stage| ready(api_server_unreachable(stage)).boxed_local(),
+        settings: |_| {},
         may_lose_an_answer: true,
+        lasts: Some(OUTAGE),
     },
     Named {
         name: "R16/throttled-in-every-form",
-        set: throttled_in_every_form,
+        set: |stage| ready(throttled_in_every_form(stage)).boxed_local(),
+        settings: |_| {},
         may_lose_an_answer: false,
+        lasts: Some(THROTTLED),
     },
     Named {
         name: "R17/server-errors-and-web-pages",
-        set: server_errors,
+        set: |stage| ready(server_errors(stage)).boxed_local(),
+        settings: |_| {},
         may_lose_an_answer: true,
+        lasts: MOMENT,
     },
     Named {
         name: "R18/endless-body",
-        set: endless_body,
+        set: |stage| ready(endless_body(stage)).boxed_local(),
+        settings: |_| {},
         may_lose_an_answer: false,
+        lasts: MOMENT,
     },
     Named {
         name: "R18/answers-in-tiny-pieces",
-        set: tiny_pieces,
+        set: |stage| ready(tiny_pieces(stage)).boxed_local(),
+        settings: |_| {},
         may_lose_an_answer: false,
+        lasts: MOMENT,
     },
     Named {
         name: "R18/resets-in-the-body",
-        set: resets_in_the_body,
+        set: |stage| ready(resets_in_the_body(stage)).boxed_local(),
+        settings: |_| {},
         may_lose_an_answer: true,
+        lasts: MOMENT,
     },
     Named {
         name: "R26/api-server-throttles",
-        set: api_server_throttles,
+        set: |stage| ready(api_server_throttles(stage)).boxed_local(),
+        settings: |_| {},
         may_lose_an_answer: true,
+        lasts: MOMENT,
     },
 ];
 
@@ -76,22 +129,22 @@ fn every_watch_breaks_off(stage: &Stage<'_>) -> Vec<RuleHandle> {
     ]
 }
 
-/// The API server refuses every connection for 40 virtual seconds, from the request on.
+/// How long the API server is out of reach.
+const OUTAGE: Duration = Duration::from_secs(40);
+
+/// The API server refuses every connection for a while, from the request on.
 fn api_server_unreachable(stage: &Stage<'_>) -> Vec<RuleHandle> {
-    let replica = std::sync::Arc::clone(stage.operator());
-    let outage = stage.pace.real(Duration::from_secs(40));
+    let replica = Arc::clone(stage.operator());
+    let outage = stage.pace.real(OUTAGE);
     let rule = Rule::on(|step| step.call.verb == Verb::Cancel).after(move |_| {
-        let replica = std::sync::Arc::clone(&replica);
-        async move {
-            replica.api.set_mode(Mode::Refuse);
-            tokio::spawn(async move {
-                clock::pass(outage).await;
-                replica.api.set_mode(Mode::Open);
-            });
-        }
+        let replica = Arc::clone(&replica);
+        async move { replica.cut_off(outage) }
     });
     vec![stage.operator().fabric.rule(rule)]
 }
+
+/// What the four answers ask for: 3 s, by default a minute, 5 s at least, and 20 s.
+const THROTTLED: Duration = Duration::from_secs(3 + 60 + 5 + 20);
 
 /// A number, nothing, zero, and a larger number.
 fn throttled_in_every_form(stage: &Stage<'_>) -> Vec<RuleHandle> {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use fault_proxy::Step;
 
-use crate::label::{has_effect, label};
-use crate::scenarios::Scenario;
+use crate::label::{has_effect, label, split};
+use crate::replica::REPLICAS;
+use crate::scenarios::{LEASE, RETRY_AFTER, Scenario};
 
 /// One fault at one step.
 #[derive(Clone)]
@@ -26,16 +28,33 @@ impl Plan {
     /// after a restart, or of one whose write or request got no answer.
     #[must_use]
     pub fn may_lose_an_answer(&self) -> bool {
-        let is_request = self.step.starts_with("cancel-");
-        let is_attempt = is_request || self.step.ends_with("-intent");
+        let (_, step) = split(&self.step);
+        let is_request = step.starts_with("cancel-");
+        let is_attempt = is_request || step.ends_with("-intent");
         match self.variant {
+            // Who lost the Lease meanwhile may not record what it knows.
+            variant if self.scenario.elected && variant.costs_the_lease() => true,
             // What lies between request and record is finished.
             Variant::Terminated => !is_request,
             variant if variant.ends_a_process() => true,
             variant => is_attempt && variant.leaves_in_doubt(),
         }
     }
+
+    /// By how much the fault may delay the end at most, as is promised.
+    #[must_use]
+    pub fn may_delay(&self) -> Duration {
+        let lease = if self.scenario.elected {
+            LEASE
+        } else {
+            Duration::ZERO
+        };
+        self.variant.lasts() + DELAY + lease + RETRY_AFTER
+    }
 }
+
+/// What any fault may cost beyond its own length, a lease, and what Fabric asks for.
+pub const DELAY: Duration = Duration::from_secs(60);
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,6 +98,9 @@ pub enum Variant {
     StalePrevious,
     /// The same with the world as it was at the first edition.
     StaleFirst,
+    /// From the step on the replica cannot reach the API server for 30 virtual seconds, and reaches
+    /// everything else.
+    Unreachable,
 }
 
 impl Variant {
@@ -99,7 +121,34 @@ impl Variant {
             Self::Cut => "cut",
             Self::StalePrevious => "stale-previous",
             Self::StaleFirst => "stale-first",
+            Self::Unreachable => "unreachable",
         }
+    }
+
+    /// How long it lasts, in virtual time; zero for what happens in a moment.
+    #[must_use]
+    pub const fn lasts(self) -> Duration {
+        match self {
+            Self::CrashBefore
+            | Self::CrashAfter
+            | Self::Lost
+            | Self::AnswerLost
+            | Self::Twice
+            | Self::Terminated
+            | Self::Cut => Duration::ZERO,
+            // Longer than an intent's licence (15 s), and than a lease.
+            Self::Delayed | Self::Paused | Self::Hidden => Duration::from_secs(20),
+            // Longer than the grace after which an unknown attempt is looked at (25 s).
+            Self::Late | Self::StalePrevious | Self::StaleFirst | Self::Unreachable => {
+                Duration::from_secs(30)
+            }
+        }
+    }
+
+    /// Whether it lasts longer than a lease, so that a leader has to step down.
+    #[must_use]
+    pub const fn costs_the_lease(self) -> bool {
+        matches!(self, Self::Paused | Self::Unreachable)
     }
 
     /// Whether the new process sees the world as it was.
@@ -123,6 +172,34 @@ impl Variant {
             self,
             Self::Lost | Self::AnswerLost | Self::Twice | Self::Late
         )
+    }
+
+    /// The faults that can make a difference to a hand-over at a step of this name.
+    fn of_replicas(bare: &str) -> &'static [Self] {
+        const HOLDER: &[Variant] = &[
+            Variant::CrashBefore,
+            Variant::CrashAfter,
+            Variant::Lost,
+            Variant::AnswerLost,
+            Variant::Paused,
+            Variant::Terminated,
+            Variant::Unreachable,
+        ];
+        // Who releases is told to end already, and does nothing afterwards.
+        const RELEASE: &[Variant] = &[
+            Variant::CrashBefore,
+            Variant::CrashAfter,
+            Variant::Lost,
+            Variant::AnswerLost,
+            Variant::Unreachable,
+        ];
+        const LOOK: &[Variant] = &[Variant::CrashBefore, Variant::Paused, Variant::Unreachable];
+        match bare {
+            "lease-release" => RELEASE,
+            _ if bare.starts_with("lease-") || has_effect(bare) => HOLDER,
+            _ if bare.starts_with("look-") => LOOK,
+            _ => &[],
+        }
     }
 
     /// The faults that can make a difference at a step of this name.
@@ -213,9 +290,16 @@ impl Steps {
     pub fn plans(&self, scenario: Scenario) -> Vec<Plan> {
         let mut steps: Vec<_> = self.0.iter().collect();
         steps.sort_by_key(|(_, (sequence, _))| *sequence);
+        if scenario.elected {
+            only_renewals_at_work(&mut steps);
+        }
         let each = steps.into_iter().flat_map(|((label, nth), (_, editions))| {
-            let variants = Variant::of(label, *editions).into_iter();
-            variants.map(move |variant| Plan {
+            let variants = if scenario.elected {
+                Variant::of_replicas(split(label).1).to_vec()
+            } else {
+                Variant::of(label, *editions)
+            };
+            variants.into_iter().map(move |variant| Plan {
                 scenario,
                 step: label.clone(),
                 nth: *nth,
@@ -230,4 +314,31 @@ impl Steps {
     pub fn len(&self) -> usize {
         self.0.len()
     }
+}
+
+/// A step's name with its number; its sequence, and the editions before it.
+type NamedStep<'a> = (&'a (String, u32), &'a (u64, usize));
+
+/// Of the many renewals keeps those after which something happens: the last before a replica's
+/// first call to Fabric.
+fn only_renewals_at_work(steps: &mut Vec<NamedStep<'_>>) {
+    let is_renewal = |label: &str| split(label).1 == "lease-renew";
+    let is_call = |label: &str| {
+        ["cancel-", "look-"]
+            .iter()
+            .any(|it| split(label).1.starts_with(it))
+    };
+    let mut kept: Vec<(String, u32)> = Vec::new();
+    for replica in REPLICAS {
+        let own = || {
+            steps
+                .iter()
+                .filter(|((label, _), _)| split(label).0 == replica)
+        };
+        let first_call = own().position(|((label, _), _)| is_call(label));
+        let before = own().take(first_call.unwrap_or(0));
+        let renewals = before.filter(|((label, _), _)| is_renewal(label));
+        kept.extend(renewals.last().map(|(key, _)| (*key).clone()));
+    }
+    steps.retain(|(key, _)| !is_renewal(&key.0) || kept.contains(key));
 }

@@ -1,10 +1,11 @@
 //! One replica of the operator, behind proxies of its own.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bench::{Operator, OperatorOptions, Signal};
-use fault_proxy::{Proxy, Recorder, Upstream};
+use fault_proxy::{Mode, Proxy, Recorder, Upstream};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use oracles::Lifecycle;
@@ -31,9 +32,21 @@ struct State {
     process: Option<Operator>,
     /// What happened to its processes, in order (real time).
     events: Vec<(String, Timestamp, Lifecycle)>,
+    /// How processes ended by themselves: which, and the exit code (-1 for a signal).
+    exits: Vec<(String, i32)>,
+    /// From when to when a process stood still.
+    pauses: Vec<(Timestamp, Timestamp)>,
     earlier_logs: String,
     starts: usize,
+    /// The plan is over: nothing is started any more.
+    closed: bool,
 }
+
+/// The names of replicas.
+pub const REPLICAS: [&str; 3] = [FIRST, "b", "c"];
+
+/// The name of the first.
+pub const FIRST: &str = "a";
 
 /// How to reach everything that a replica needs.
 pub struct Surroundings<'a> {
@@ -51,12 +64,12 @@ pub struct Surroundings<'a> {
     pub folder: &'a std::path::Path,
     /// The log of all proxies.
     pub recorder: &'a Recorder,
-    /// Flags beside those that every replica gets.
-    pub arguments: &'a [String],
+    /// Whether the Lease decides who acts.
+    pub elected: bool,
 }
 
 impl Replica {
-    /// Starts the proxies, not the process. `name` is `a`, `b`, ...
+    /// Starts the proxies, not the process. `name` is one of [`REPLICAS`].
     ///
     /// # Panics
     /// When a port or a file cannot be had.
@@ -77,7 +90,7 @@ impl Replica {
         let kubeconfig = around.folder.join(format!("kubeconfig-{name}"));
         let config = kubeconfig_text(&api.url(), world.authority.ca_pem(), around.token);
         std::fs::write(&kubeconfig, config).expect("the folder is writable");
-        let mut arguments: Vec<String> = [
+        let arguments: Vec<String> = [
             "--namespace",
             around.namespace,
             "--fabric-endpoint",
@@ -86,13 +99,12 @@ impl Replica {
             &entra.url(),
             "--ca-bundle",
             &bundle.display().to_string(),
-            // A Lease of 15 s would be one of less than a second at the pace of a campaign, and its
-            // renewals would be most of what is seen. Replicas meet in tests/outages.
-            "--leader-elect=false",
+            &format!("--leader-elect={}", around.elected),
+            "--lease-namespace",
+            around.namespace,
         ]
         .map(str::to_owned)
         .into();
-        arguments.extend_from_slice(around.arguments);
         let environment = [
             ("FABRIC_TEST_CLOCK_FACTOR", around.pace.factor.to_string()),
             (
@@ -121,7 +133,7 @@ impl Replica {
         [&self.api, &self.entra, &self.fabric]
     }
 
-    /// `a`, `b`, ...
+    /// One of [`REPLICAS`].
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -129,8 +141,15 @@ impl Replica {
 
     /// Starts a process; one that still runs is killed first.
     pub fn start(&self) {
-        self.crash();
         let mut state = self.state();
+        state.crash();
+        self.launch(&mut state);
+    }
+
+    fn launch(&self, state: &mut State) {
+        if state.closed {
+            return;
+        }
         state.starts += 1;
         let process = format!("{}{}", self.name, state.starts);
         state
@@ -139,46 +158,96 @@ impl Replica {
         state.process = Some(Operator::start(&self.options));
     }
 
-    /// `kill -9`; nothing when there is no process.
-    pub fn crash(&self) {
-        let mut state = self.state();
-        if let Some(mut process) = state.process.take() {
-            process.kill();
-            state.keep(&process, Lifecycle::Crashed);
+    /// Starts a new process whenever one has ended by itself, as a kubelet does. Never ends.
+    pub async fn keep_alive(&self) {
+        loop {
+            {
+                let mut state = self.state();
+                if state.ended() {
+                    self.launch(&mut state);
+                }
+            }
+            clock::pass(Duration::from_millis(20)).await;
         }
     }
 
-    /// SIGTERM.
+    /// Ends everything for good. What rules and tasks hold of this replica would keep its process
+    /// and its proxies alive.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.crash();
+        for proxy in self.proxies() {
+            proxy.clear_rules();
+        }
+    }
+
+    /// SIGTERM; nothing when the process was asked to end before: a second one would end it at once.
     pub fn terminate(&self) {
         let mut state = self.state();
-        if let Some(process) = &state.process {
+        let asked = state.events.last().map(|(.., what)| *what) == Some(Lifecycle::Terminated);
+        if let Some(process) = state.process.as_ref().filter(|_| !asked) {
             process.signal(Signal::TERM);
             state.note(Lifecycle::Terminated);
         }
     }
 
-    /// Any other signal, for example SIGSTOP.
-    pub fn signal(&self, signal: Signal) {
+    /// SIGSTOP, and SIGCONT after so long (real time).
+    pub async fn pause(&self, lasts: Duration) {
+        let from = clock::now();
+        self.signal(Signal::STOP);
+        clock::pass(lasts).await;
+        self.signal(Signal::CONT);
+        self.state().pauses.push((from, clock::now()));
+    }
+
+    /// When a process could see what was sent to it at this time: later, where it stood still.
+    #[must_use]
+    pub fn seen_at(&self, sent: Timestamp) -> Timestamp {
+        let state = self.state();
+        let mut pauses = state.pauses.iter();
+        let paused = pauses.find(|(from, to)| *from <= sent && sent <= *to);
+        paused.map_or(sent, |(_, to)| *to)
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(process) = &self.state().process {
             process.signal(signal);
         }
     }
 
-    /// How the process ended by itself, with its exit code (-1 for a signal); `None` while it
-    /// runs, and when there is none.
+    /// The API server is out of reach for so long (real time); everything else is not.
+    pub fn cut_off(self: &Arc<Self>, outage: Duration) {
+        self.api.set_mode(Mode::Refuse);
+        let replica = Arc::clone(self);
+        tokio::spawn(async move {
+            clock::pass(outage).await;
+            replica.api.set_mode(Mode::Open);
+        });
+    }
+
+    /// From now on another API server stands behind the same address; connections break.
+    pub async fn move_to(&self, api_server: &Upstream) {
+        self.api.set_upstream(api_server.clone());
+        self.api.set_mode(Mode::Refuse);
+        // Each connection has to notice.
+        clock::pass(Duration::from_millis(20)).await;
+        self.api.set_mode(Mode::Open);
+    }
+
+    /// Whether the process has ended by itself, or the plan is over.
     #[must_use]
-    pub fn ended(&self) -> Option<i32> {
+    pub fn has_ended(&self) -> bool {
         let mut state = self.state();
-        let process = state.process.as_mut()?;
-        let code = process.exit_status()?.code().unwrap_or(-1);
-        let process = state.process.take()?;
-        let what = if code == 0 {
-            Lifecycle::Exited
-        } else {
-            Lifecycle::Crashed
-        };
-        state.keep(&process, what);
-        Some(code)
+        state.ended() || state.closed
+    }
+
+    /// How processes ended by themselves: which, and the exit code (-1 for a signal).
+    #[must_use]
+    pub fn exits(&self) -> Vec<(String, i32)> {
+        let mut state = self.state();
+        state.ended();
+        state.exits.clone()
     }
 
     /// What happened to its processes: which, when (real time), what.
@@ -201,6 +270,36 @@ impl Replica {
 }
 
 impl State {
+    /// `kill -9`; nothing when there is no process.
+    fn crash(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+            self.keep(&process, Lifecycle::Crashed);
+        }
+    }
+
+    /// Whether the process has ended by itself, which is noted.
+    fn ended(&mut self) -> bool {
+        let status = self.process.as_mut().and_then(Operator::exit_status);
+        let Some(status) = status else { return false };
+        let Some(process) = self.process.take() else {
+            return false;
+        };
+        let code = status.code().unwrap_or(-1);
+        // Who steps down stores first what it has begun.
+        let in_order = code == 0 || (code == 1 && process.log().contains(STEPPED_DOWN));
+        let what = if in_order {
+            Lifecycle::Exited
+        } else {
+            Lifecycle::Crashed
+        };
+        if let Some((name, ..)) = self.events.last() {
+            self.exits.push((name.clone(), code));
+        }
+        self.keep(&process, what);
+        true
+    }
+
     fn note(&mut self, what: Lifecycle) {
         if let Some((process, ..)) = self.events.last() {
             let process = process.clone();
@@ -213,6 +312,9 @@ impl State {
         self.note(what);
     }
 }
+
+/// What a process says that has lost its Lease.
+const STEPPED_DOWN: &str = "not the leader any more";
 
 fn kubeconfig_text(server: &str, ca_pem: &str, token: &str) -> String {
     let authority = ByteString(ca_pem.as_bytes().to_vec());

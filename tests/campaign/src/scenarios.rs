@@ -18,45 +18,68 @@ pub struct Scenario {
     pub name: &'static str,
     /// What happens, until all ends are stored. The operator runs already.
     pub drive: Drive,
+    /// Two replicas and a Lease, instead of one replica without.
+    pub elected: bool,
 }
+
+/// Replicas meet at a smaller pace: a Lease of 15 s lasts three real ones, and the two in which it
+/// has to be renewed are enough on a busy machine.
+const ELECTED_FACTOR: u32 = 5;
+
+/// The longest that Fabric asks for in any scenario.
+pub const RETRY_AFTER: Duration = Duration::from_secs(8);
+
+/// What a missing leader costs.
+pub const LEASE: Duration = Duration::from_secs(15);
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "cancel",
         drive: |stage| cancel(stage).boxed(),
+        elected: false,
     },
     Scenario {
         name: "finished",
         drive: |stage| finished(stage).boxed(),
+        elected: false,
     },
     Scenario {
         name: "credentials",
         drive: |stage| credentials(stage).boxed(),
+        elected: false,
     },
     Scenario {
         name: "throttled",
         drive: |stage| throttled(stage).boxed(),
+        elected: false,
     },
     Scenario {
         name: "lifecycle",
         drive: |stage| lifecycle(stage).boxed(),
+        elected: false,
+    },
+    Scenario {
+        name: "replicas",
+        drive: |stage| replicas(stage).boxed(),
+        elected: true,
     },
 ];
 
 impl Scenario {
     /// A Fabric whose waits are short, but longer than what is uncertain.
+    /// `factor` is the pace of a scenario with one replica.
     #[must_use]
-    pub fn setup(&self, replicas: usize) -> Setup {
+    pub fn setup(&self, factor: u32) -> Setup {
         Setup {
             settings: Settings {
-                accepted_retry_after: Some(Duration::from_secs(8)),
+                accepted_retry_after: Some(RETRY_AFTER),
                 look_retry_after: LookRetryAfter::Seconds(6),
                 cancel_takes: Duration::from_secs(12),
                 ..Settings::default()
             },
-            replicas,
-            arguments: Vec::new(),
+            replicas: if self.elected { 2 } else { 1 },
+            factor: if self.elected { ELECTED_FACTOR } else { factor },
         }
     }
 }
@@ -162,4 +185,20 @@ async fn lifecycle(stage: &Stage<'_>) -> Result<(), Stuck> {
         })
         .await
         .map(|_| ())
+}
+
+/// The leader is told to end while Fabric is at work; the other replica sees the end.
+async fn replicas(stage: &Stage<'_>) -> Result<(), Stuck> {
+    let job = stage.job(0, |_| {});
+    stage.create("job", &job, json!({})).await;
+    stage
+        .wait("job", "an acceptance", |it| {
+            it["status"]["acceptedTime"].is_string() || has_ended(it)
+        })
+        .await?;
+    // Unless the plan's fault has ended it already.
+    if let Some(leader) = stage.leader() {
+        leader.terminate();
+    }
+    stage.wait_for_end("job").await.map(|_| ())
 }

@@ -12,16 +12,22 @@ use kube::Api;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
 };
+use oracles::Lifecycle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::clock::{self, Pace};
-use crate::replica::{Replica, Surroundings};
+use crate::label::LEASES;
+use crate::replica::{FIRST, REPLICAS, Replica, Surroundings};
 use crate::world::{Edition, World};
 
 /// The plural of what the operator watches.
 pub const PLURAL: &str = "fabricjobcancellations";
+
+/// What the Lease needs, bound in each namespace.
+const LEASE_ROLE: &str = "fabric-job-operator-lease";
 
 const ACCOUNT: &str = "fabric-job-operator";
 
@@ -29,13 +35,13 @@ const ACCOUNT: &str = "fabric-job-operator";
 pub struct Setup {
     /// How the simulated Fabric behaves.
     pub settings: Settings,
-    /// How many replicas of the operator there are.
+    /// How many replicas of the operator there are; with more than one, a Lease decides who acts.
     pub replicas: usize,
-    /// Flags of the operator beside those that it always gets.
-    pub arguments: Vec<String>,
+    /// How many times faster than real the clocks run.
+    pub factor: u32,
 }
 
-/// Everything of one plan. What runs ends when it is dropped.
+/// Everything of one plan. What runs ends when it is dropped, whoever holds a part of it.
 pub struct Stage<'w> {
     /// What all plans share.
     pub world: &'w World,
@@ -55,6 +61,8 @@ pub struct Stage<'w> {
     pub client_secrets: std::sync::Mutex<Vec<String>>,
     /// The operator's token for the API server.
     pub api_token: String,
+    /// Starts ended processes anew, where there are several replicas.
+    kubelets: std::sync::Mutex<JoinSet<()>>,
     _folder: TempDir,
 }
 
@@ -68,7 +76,7 @@ impl<'w> Stage<'w> {
     /// When anything of it fails.
     pub async fn set(world: &'w World, setup: Setup) -> Stage<'w> {
         let namespace = format!("plan-{}", &Uuid::new_v4().simple().to_string()[..12]);
-        let pace = Pace::from_now(world.factor);
+        let pace = Pace::from_now(setup.factor);
         let fabric = Simulator::start(Config {
             clock: Clock::accelerated(f64::from(pace.factor), Some(pace.epoch))
                 .expect("a factor above zero"),
@@ -83,7 +91,7 @@ impl<'w> Stage<'w> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let recorder = Recorder::new();
         let mut replicas = Vec::new();
-        for name in ["a", "b", "c"].iter().take(setup.replicas) {
+        for name in REPLICAS.iter().take(setup.replicas) {
             let around = Surroundings {
                 world,
                 pace,
@@ -92,7 +100,7 @@ impl<'w> Stage<'w> {
                 simulator: &fabric.url(),
                 folder: folder.path(),
                 recorder: &recorder,
-                arguments: &setup.arguments,
+                elected: setup.replicas > 1,
             };
             replicas.push(Arc::new(Replica::prepare(name, &around).await));
         }
@@ -106,6 +114,7 @@ impl<'w> Stage<'w> {
             identity,
             client_secrets: std::sync::Mutex::default(),
             api_token,
+            kubelets: std::sync::Mutex::default(),
             _folder: folder,
         };
         let secret = bench::new_secret();
@@ -114,20 +123,57 @@ impl<'w> Stage<'w> {
         stage
     }
 
-    /// Starts all replicas and waits until the first watches.
+    /// Starts all replicas, one after the other, and waits until each watches. The first one is the
+    /// first to ask for the Lease.
     ///
     /// # Errors
-    /// It does not in time.
+    /// They do not in time.
     pub async fn start(&self) -> Result<(), Stuck> {
         for replica in &self.replicas {
             replica.start();
+            if self.is_elected() {
+                let replica = Arc::clone(replica);
+                let mut kubelets = self.kubelets.lock().expect("no holder of the lock panics");
+                kubelets.spawn(async move { replica.keep_alive().await });
+            }
+            let opened = |step: &Step, verb, resource| {
+                let ours = (step.call.verb, step.call.resource.as_str()) == (verb, resource);
+                ours && step.proxy == format!("api-{}", replica.name())
+            };
+            self.steps("an open watch", |step| {
+                opened(step, Verb::Watch, PLURAL) && step.status() == Some(200)
+            })
+            .await?;
+            if self.is_elected() && replica.name() == FIRST {
+                self.steps("Lease", |step| opened(step, Verb::Create, LEASES))
+                    .await?;
+            }
         }
-        self.steps("an open watch", |step| {
-            let is_watch = step.call.verb == Verb::Watch && step.call.resource == PLURAL;
-            is_watch && step.status() == Some(200)
-        })
-        .await
-        .map(|_| ())
+        Ok(())
+    }
+
+    /// Whether a Lease decides who acts.
+    #[must_use]
+    pub fn is_elected(&self) -> bool {
+        self.replicas.len() > 1
+    }
+
+    /// The replica whose process has the Lease, as far as its writes tell; `None` when that process
+    /// is gone.
+    #[must_use]
+    pub fn leader(&self) -> Option<&Arc<Replica>> {
+        let steps = self.recorder.steps();
+        let taken = steps.iter().rev().find(|step| {
+            let is_write = matches!(step.call.verb, Verb::Create | Verb::Update);
+            let is_stored = matches!(step.status(), Some(200 | 201));
+            is_write && is_stored && step.call.resource == LEASES
+        })?;
+        let name = taken.proxy.strip_prefix("api-")?;
+        let leader = self.replicas.iter().find(|it| it.name() == name)?;
+        let events = leader.events();
+        let is_start = |(.., what): &&(_, _, Lifecycle)| *what == Lifecycle::Started;
+        let (_, started, _) = events.iter().rfind(is_start)?;
+        (*started < taken.time).then_some(leader)
     }
 
     /// The first replica.
@@ -285,6 +331,14 @@ impl<'w> Stage<'w> {
     }
 }
 
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        for replica in &self.replicas {
+            replica.close();
+        }
+    }
+}
+
 /// Whether an object has its end.
 #[must_use]
 pub fn has_ended(object: &Value) -> bool {
@@ -326,18 +380,20 @@ async fn furnish(world: &World, namespace: &str) -> String {
         "RoleBinding",
     ));
     let bindings: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": { "name": ACCOUNT },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT },
-        "subjects": [{ "kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace }],
-    });
-    let binding = serde_json::from_value(binding).expect("a RoleBinding");
-    bindings
-        .create(&create, &binding)
-        .await
-        .expect("the operator can be given its rights");
+    for role in [ACCOUNT, LEASE_ROLE] {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": { "name": role },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace }],
+        });
+        let binding = serde_json::from_value(binding).expect("a RoleBinding");
+        bindings
+            .create(&create, &binding)
+            .await
+            .expect("the operator can be given its rights");
+    }
     let token = answer.status.and_then(|status| status.token);
     token.expect("a TokenRequest is answered with a token")
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use control_plane::ControlPlane;
+use control_plane::{AnotherApiServer, ControlPlane};
 use fault_proxy::{Authority, Upstream};
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use kube::api::{
 };
 use kube::{Api, Client};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::clock;
 
@@ -25,8 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One control plane for the whole campaign.
 pub struct World {
+    /// A second API server, once it is needed.
+    another: OnceCell<Arc<Another>>,
     /// etcd and kube-apiserver, which end with it.
-    _plane: ControlPlane,
+    pub plane: Arc<ControlPlane>,
     /// Signs what the proxies show.
     pub authority: Authority,
     /// The API server, as proxies reach it.
@@ -39,6 +41,16 @@ pub struct World {
     pub client: Client,
     /// Everything that was ever stored.
     pub stored: Stored,
+}
+
+/// A second API server on the same etcd.
+pub struct Another {
+    /// The server.
+    pub server: AnotherApiServer,
+    /// The same, as proxies reach it.
+    pub upstream: Upstream,
+    /// An admin's client of it.
+    pub client: Client,
 }
 
 impl World {
@@ -54,17 +66,20 @@ impl World {
             .install_crd(CRD)
             .await
             .expect("the CRD can be installed");
+        // For all namespaces at once, and bound in each.
+        let lease = bench::LEASE_ROLE.replace("kind: Role", "kind: ClusterRole");
         plane
-            .apply(bench::CLUSTER_ROLE)
+            .apply(&format!("{}\n---\n{lease}", bench::CLUSTER_ROLE))
             .await
-            .expect("the ClusterRole can be installed");
+            .expect("the ClusterRoles can be installed");
         let authority = Authority::new().expect("certificates can be made");
         let api_server = Upstream::new(&plane.url(), Some(&plane_ca(&plane)))
             .expect("the control plane's certificate can be used");
         let client = plane.client();
         let stored = Stored::watching(client.clone()).await;
         Self {
-            _plane: plane,
+            another: OnceCell::new(),
+            plane: Arc::new(plane),
             authority,
             api_server,
             program,
@@ -72,6 +87,27 @@ impl World {
             client,
             stored,
         }
+    }
+
+    /// The second API server, which is started first when there is none yet.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn another(&self) -> Arc<Another> {
+        let start = async || {
+            let server = self.plane.another_apiserver().await;
+            let server = server.expect("another API server starts");
+            let upstream = Upstream::new(&server.url(), Some(&plane_ca(&self.plane)))
+                .expect("its certificate can be used");
+            let client = server.client();
+            self.stored.also_from(client.clone());
+            Arc::new(Another {
+                server,
+                upstream,
+                client,
+            })
+        };
+        Arc::clone(self.another.get_or_init(start).await)
     }
 }
 
@@ -117,30 +153,45 @@ impl Edition {
 /// Every stored edition of every cancellation, by namespace. Clones are the same.
 #[derive(Clone, Default)]
 pub struct Stored {
+    /// The API servers that tell.
+    sources: Arc<Mutex<Vec<Api<DynamicObject>>>>,
     editions: Arc<Mutex<HashMap<String, Vec<Edition>>>>,
     changed: Arc<watch::Sender<()>>,
 }
 
 impl Stored {
     async fn watching(client: Client) -> Self {
+        let stored = Self::default();
+        stored.also_from(client);
+        let version = stored.list(&stored.source(0)).await;
+        let version = version.expect("the API server lists");
+        tokio::spawn(stored.clone().follow(version));
+        stored
+    }
+
+    /// Another API server is asked, too, when one does not answer.
+    fn also_from(&self, client: Client) {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
             "fabricjobs.dev",
             "v1alpha1",
             "FabricJobCancellation",
         ));
         let api: Api<DynamicObject> = Api::all_with(client, &kind);
-        let stored = Self::default();
-        let listed = api.list(&ListParams::default()).await;
-        let version = listed
-            .expect("the API server lists")
-            .metadata
-            .resource_version;
-        tokio::spawn(stored.clone().follow(api, version.unwrap_or_default()));
-        stored
+        self.sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(api);
     }
 
-    async fn follow(self, api: Api<DynamicObject>, mut version: String) {
-        loop {
+    /// The sources in turn.
+    fn source(&self, turn: usize) -> Api<DynamicObject> {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources[turn % sources.len()].clone()
+    }
+
+    async fn follow(self, mut version: String) {
+        for turn in 0.. {
+            let api = self.source(turn);
             let opened = api.watch(&WatchParams::default(), &version).await;
             let Ok(events) = opened else {
                 clock::pass(Duration::from_millis(50)).await;
@@ -148,26 +199,50 @@ impl Stored {
             };
             let mut events = std::pin::pin!(events);
             while let Some(Ok(event)) = events.next().await {
-                let (object, deleted) = match event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
-                    WatchEvent::Deleted(object) => (object, true),
+                match event {
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                        version = self.keep(object, false);
+                    }
+                    WatchEvent::Deleted(object) => version = self.keep(object, true),
                     WatchEvent::Bookmark(bookmark) => {
                         version = bookmark.metadata.resource_version;
-                        continue;
                     }
-                    WatchEvent::Error(_) => break,
-                };
-                version = object.metadata.resource_version.clone().unwrap_or(version);
-                let namespace = object.metadata.namespace.clone().unwrap_or_default();
-                let edition = Edition {
-                    seen: clock::now(),
-                    deleted,
-                    object: serde_json::to_value(object).expect("an object is valid JSON"),
-                };
-                self.lock().entry(namespace).or_default().push(edition);
-                self.changed.send_replace(());
+                    // A server that was restarted remembers nothing from before.
+                    WatchEvent::Error(_) => {
+                        version = self.list(&api).await.unwrap_or(version);
+                        break;
+                    }
+                }
             }
         }
+    }
+
+    /// Keeps what was not seen yet of a whole list; gives its version.
+    async fn list(&self, api: &Api<DynamicObject>) -> Option<String> {
+        let listed = api.list(&ListParams::default()).await.ok()?;
+        for object in listed.items {
+            let namespace = object.metadata.namespace.clone().unwrap_or_default();
+            let version = object.metadata.resource_version.clone();
+            let editions = self.of(&namespace);
+            let is_known = |it: &Edition| Some(it.resource_version()) == version.as_deref();
+            if !editions.iter().any(is_known) {
+                self.keep(object, false);
+            }
+        }
+        listed.metadata.resource_version
+    }
+
+    fn keep(&self, object: DynamicObject, deleted: bool) -> String {
+        let version = object.metadata.resource_version.clone().unwrap_or_default();
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        let edition = Edition {
+            seen: clock::now(),
+            deleted,
+            object: serde_json::to_value(object).expect("an object is valid JSON"),
+        };
+        self.lock().entry(namespace).or_default().push(edition);
+        self.changed.send_replace(());
+        version
     }
 
     /// Everything stored in a namespace so far, in order.
