@@ -37,12 +37,12 @@ pub fn of(world: &World) -> History {
     if !world.plan.clocks.is_empty() {
         facts.tolerance = WRONG_CLOCK;
     }
-    if world.plan.shows_old() {
+    let requests = world.server.requests();
+    if world.plan.shows_old() || world.plan.replicas > 1 && requests.iter().any(is_silent_watch) {
         let calm = world.calendar.start() + world.plan.calm;
         facts.stale_until = Some(calm + UNSTALE);
     }
     let mut history = History::new(facts);
-    let requests = world.server.requests();
     history.resources = resources(&world.server.log(&CANCELLATIONS), &requests);
     history.processes = world.cluster.events();
     history.api_requests = requests
@@ -175,6 +175,14 @@ fn job(world: &World, view: &JobView) -> Job {
         },
         states,
     }
+}
+
+/// A watch of the cancellations that got no answer: until it is given up, its process does not learn
+/// what another one stored.
+fn is_silent_watch(request: &Entry) -> bool {
+    request.verb == Verb::Watch
+        && request.resource == CANCELLATIONS.plural
+        && request.reached.is_none()
 }
 
 fn captures(requests: &[Entry], calls: &[crate::wire::Call]) -> Vec<Capture> {
