@@ -276,14 +276,14 @@ fn processes(stage: &Stage<'_>) -> Vec<String> {
 }
 
 /// Whether a process was right to step down at this moment: somebody else holds the Lease, or its
-/// own last renewal was stored so long ago that it had to. On a machine with too much to do it may
-/// come to that without a fault.
+/// own last renewal that it knows of is so old that it had to. On a machine with too much to do it
+/// may come to that without a fault.
 fn has_lost_its_lease(leases: &[LeaseWrite], process: &str, ended: Timestamp) -> bool {
     let before = || leases.iter().filter(|write| write.stored <= ended);
     let is_anothers = before()
         .next_back()
         .is_some_and(|last| last.process != process);
-    let own = before().rfind(|write| write.process == process);
+    let own = before().rfind(|write| write.process == process && write.told);
     is_anothers || own.is_none_or(|own| ended.duration_since(own.sent) >= RENEW_DEADLINE)
 }
 

@@ -346,6 +346,8 @@ pub struct LeaseWrite {
     pub stored: Timestamp,
     /// Whether it names a holder; a release names none.
     pub holds: bool,
+    /// Whether its answer reached the process, which cannot count on it otherwise.
+    pub told: bool,
 }
 
 /// A connection that the operator opened.

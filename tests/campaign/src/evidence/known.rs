@@ -91,6 +91,7 @@ impl Seen<'_> {
                     sent: self.at(step.time),
                     stored: self.at(answer.time),
                     holds: holder.as_str().is_some_and(|holder| !holder.is_empty()),
+                    told: step.reached,
                 })
             })
             .collect();

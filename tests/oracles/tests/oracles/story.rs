@@ -156,6 +156,7 @@ impl Story {
             sent: at(second),
             stored: at(second),
             holds,
+            told: true,
         });
         self.history.leases.sort_by_key(|write| write.stored);
     }
