@@ -415,7 +415,8 @@ async fn another_apiserver_shows_what_it_remembers_while_its_way_to_etcd_is_froz
     here.create(&PostParams::default(), &config_map("b"))
         .await
         .unwrap();
-    let write = there.create(&PostParams::default(), &config_map("c"));
+    let (params, third) = (PostParams::default(), config_map("c"));
+    let write = there.create(&params, &third);
     let hung = tokio::time::timeout(Duration::from_millis(300), write).await;
     assert!(hung.is_err());
     assert_eq!(count().await, 1);
