@@ -43,7 +43,7 @@ struct Visit<'a> {
     ctx: &'a Context,
     resource: Arc<FabricJobCancellation>,
     core: Cancellation,
-    /// The object is gone; nothing is to be kept of it.
+    /// The object is gone; of it only an end is kept.
     gone: bool,
     read_live_at: Option<Timestamp>,
 }

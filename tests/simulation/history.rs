@@ -38,9 +38,12 @@ pub fn of(world: &World) -> History {
         facts.tolerance = WRONG_CLOCK;
     }
     let requests = world.server.requests();
-    if world.plan.shows_old() || world.plan.replicas > 1 && requests.iter().any(is_silent_watch) {
-        let calm = world.calendar.start() + world.plan.calm;
+    let calm = world.calendar.start() + world.plan.calm;
+    if world.plan.shows_old() {
         facts.stale_until = Some(calm + UNSTALE);
+    }
+    if world.plan.replicas > 1 && requests.iter().any(is_silent_watch) {
+        facts.unseen_until = Some(calm + UNSTALE);
     }
     let mut history = History::new(facts);
     history.resources = resources(&world.server.log(&CANCELLATIONS), &requests);

@@ -267,6 +267,9 @@ fn processes(stage: &Stage<'_>) -> Vec<String> {
                 wrong.push(format!("process: {process} ended by itself with {code}"));
             }
         }
+        if let Some((process, _, Lifecycle::Terminated)) = events.last() {
+            wrong.push(format!("process: {process} was asked to end and has not"));
+        }
         let log = replica.log();
         if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
             wrong.push(format!("process: {line}"));

@@ -77,6 +77,9 @@ pub struct Facts {
     /// Until then old events or an API server that fell behind may have shown an ended resource
     /// as it was before; what is asked because of that, and changes nothing, is not judged.
     pub stale_until: Option<Timestamp>,
+    /// Until then a process may not have been shown what another one stored: its watch got no
+    /// answer. What it stored itself, and was told itself, it knows.
+    pub unseen_until: Option<Timestamp>,
     /// How long a resource may take from its creation to its end at most. `None`: it has to be
     /// ended when the observation ends.
     pub ends_within: Option<Duration>,
@@ -111,6 +114,7 @@ impl Facts {
             tolerance: Duration::ZERO,
             quiet: Duration::ZERO,
             stale_until: None,
+            unseen_until: None,
             ends_within: None,
             may_stay_open: BTreeSet::new(),
             quota: None,

@@ -226,8 +226,14 @@ pub fn l3_quiet(history: &History) -> Vec<Violation> {
                     && !facts.before(request.time, write.stored)
                     && !facts.before(*known, request.time)
             });
-            let latecomer = is_a_latecomers(history, resource, end, request)
-                || is_behind(history, resource, request);
+            // Whoever did not know has learned of it long before the quiet time is over.
+            let late = plus(request.time, facts.quiet / 2) > facts.until;
+            let may_not_know = if history.shown.is_empty() {
+                is_a_latecomers(history, resource, end, request)
+            } else {
+                is_behind(history, resource, request)
+            };
+            let latecomer = may_not_know && !late;
             if !(unobserved || just_written || deletes || tried_again || latecomer) {
                 broken(
                     request.time,

@@ -66,13 +66,14 @@ pub fn s9_never_early(history: &History) -> Vec<Violation> {
 
 type Until = (Timestamp, &'static str);
 
-/// The `notBeforeTime` that certainly was stored, if the operator had stored it.
+/// The `notBeforeTime` that certainly was stored and could be known, if the operator had stored it.
 fn stored(history: &History, resource: &Resource, request: &Request) -> Option<Until> {
-    let certain = resource
-        .versions
-        .iter()
-        .rev()
-        .find(|version| history.facts.before(version.stored, request.sent))?;
+    let unseen = history.facts.unseen_until;
+    let certain = resource.versions.iter().rev().find(|version| {
+        let seen = unseen.is_none_or(|until| request.sent >= until);
+        history.facts.before(version.stored, request.sent)
+            && (seen || may_be_same(version.process(), request.process.as_deref()))
+    })?;
     let until = certain.time("notBeforeTime")?;
     resource
         .versions

@@ -221,6 +221,20 @@ fn a_process_that_takes_over_with_an_older_view_is_refused_once_and_reads() {
 }
 
 #[test]
+fn a_process_whose_watch_is_silent_does_not_know_what_another_one_stored() {
+    let mut story = Story::plain();
+    story.reply(0).retry_after = None;
+    story.request(1).sent = at(50);
+    story.request(1).process = Some("operator-2".into());
+    assert!(
+        !oracles::judge(&story.history).is_empty(),
+        "with a watch it knows"
+    );
+    story.history.facts.unseen_until = Some(at(3000));
+    passes(&story);
+}
+
+#[test]
 fn a_write_that_catches_up_after_the_end_is_tried_again_until_it_is_read() {
     let mut story = Story::plain();
     story.edited_after_the_end(0, 500, 505);

@@ -349,6 +349,15 @@ const WRONG: &[Wrong] = &[
     }),
     (
         Property::S9,
+        "a look before the time that it stored itself, while watches are silent",
+        |story| {
+            story.history.facts.unseen_until = Some(at(3000));
+            story.reply(0).retry_after = None;
+            story.request(1).sent = at(50);
+        },
+    ),
+    (
+        Property::S9,
         "a look before the Retry-After of a look",
         |story| {
             story.look(0, 66, "InProgress");
@@ -525,6 +534,23 @@ const WRONG: &[Wrong] = &[
         |story| {
             story.shown(PROCESS, 0, 5, 2);
             api_get(story, 1000);
+        },
+    ),
+    (
+        Property::L3,
+        "a process that was shown an old edition alone is refused for ever",
+        |story| {
+            story.shown("operator-2", 0, 901, 2);
+            story.asked(0, 19_000, "patch", 409);
+            story.history.api_requests.last_mut().unwrap().process = Some("operator-2".into());
+        },
+    ),
+    (
+        Property::L3,
+        "another process that writes without an answer for ever",
+        |story| {
+            story.asked(0, 19_000, "patch", 0);
+            story.history.api_requests.last_mut().unwrap().process = Some("operator-2".into());
         },
     ),
     (Property::L3, "not observed for long enough", |story| {
