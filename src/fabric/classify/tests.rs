@@ -477,6 +477,13 @@ fn throttles() -> Vec<Row> {
         ),
         row(
             18,
+            "the identity's code with another status",
+            Cancel,
+            fabric_error(503, "RequestBlocked").header("retry-after", 55),
+            throttled(Throttle::Identity, secs(55), said(503, "RequestBlocked")),
+        ),
+        row(
+            18,
             "the capacity's code with the identity's status",
             Look,
             fabric_error(429, "TooManyRequestsForCapacity"),

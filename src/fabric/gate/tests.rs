@@ -190,6 +190,22 @@ fn identities_that_nobody_uses_are_forgotten() {
 }
 
 #[test]
+fn an_identity_that_fabric_sent_away_is_not_forgotten_for_the_sake_of_new_ones() {
+    let gate = gate(200);
+    let key = |n: usize| GateKey {
+        tenant_id: Uuid::from_u128(9),
+        client_id: Uuid::from_u128(u128::try_from(n).unwrap()),
+    };
+    let pass = gate.enter(&WHO, &caller(1), at(0)).unwrap();
+    pass.report(&too_many(Some(500)), at(0));
+    for n in 0..=IDLE_IDENTITIES {
+        let pass = gate.enter(&key(n), &caller(1), at(1)).unwrap();
+        pass.not_sent(at(1));
+    }
+    gate.enter(&WHO, &caller(1), at(300)).unwrap_err();
+}
+
+#[test]
 fn a_pass_learns_that_fabric_told_somebody_else_to_wait() {
     let gate = gate(200);
     let cold = gate.enter(&WHO, &caller(1), at(0)).unwrap();
